@@ -1,0 +1,125 @@
+"""A message: one accepted envelope with its content, and one record for each recipient."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from relay.model.causes import Cause
+from relay.model.reply import Reply
+
+
+class State(StrEnum):
+    """The state of a recipient. "relayed", not "delivered": we hand over to a next hop."""
+
+    PENDING = "pending"
+    RELAYED = "relayed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    DROPPED = "dropped"
+
+
+DEAD_STATES = frozenset({State.FAILED, State.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """``notify`` is False where the client said NOTIFY=NEVER: no DSN may tell of this recipient.
+
+    ``attempts`` counts the failures of the recipient's or the message's own. ``cause``, ``reply``
+    and ``upstream`` are those of the latest attempt.
+    """
+
+    position: int
+    address: str
+    notify: bool = True
+    state: State = State.PENDING
+    attempts: int = 0
+    cause: Cause | None = None
+    reply: Reply | None = None
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Header section and body in wire form: CRLF line ends, dot-stuffed, without the final dot.
+
+    ``header_size`` counts the header section with its blank line. ``chunks`` is None where the
+    octets lie in the store alone; ``spool`` names the file that holds them, if one does.
+    """
+
+    size: int
+    header_size: int
+    chunks: tuple[bytes, ...] | None = None
+    spool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whence a message came. ``tenants`` are those that the client is bound to; empty: any."""
+
+    address: str
+    helo: str
+    user: str | None = None
+    tenants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``reverse_path`` is "" where it is null; ``header_from`` is the one mailbox of From, or "".
+
+    ``arrived_at`` is in Unix seconds. ``attempt`` counts the claims, the present one included.
+    ``tenant`` is as derived when it was accepted or last tried; "" is none.
+    """
+
+    queue_id: str
+    arrived_at: float
+    tenant: str
+    priority: int
+    reverse_path: str
+    header_from: str
+    message_id: str
+    smtputf8: bool
+    body_8bit: bool
+    origin: Origin
+    recipients: tuple[Recipient, ...]
+    content: Content
+    attempt: int = 0
+
+    @property
+    def pending(self) -> tuple[Recipient, ...]:
+        return tuple(r for r in self.recipients if r.state is State.PENDING)
+
+    def without_chunks(self) -> "Message":
+        """The same message with its content left to the store, to give the memory back."""
+        return replace(self, content=replace(self.content, chunks=None))
+
+
+class Ending(StrEnum):
+    """What becomes of a message when an attempt has been settled."""
+
+    WAITS = "waits"
+    DONE = "done"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an attempt changed: the recipients that have news, and when to try the others again.
+
+    ``due`` is in Unix seconds and only meaningful where the message waits.
+    """
+
+    queue_id: str
+    tenant: str
+    recipients: tuple[Recipient, ...]
+    ending: Ending
+    due: float
+
+
+def ending(recipients: Sequence[Recipient]) -> Ending:
+    """Pending ones wait; failed or expired ones make a dead letter; otherwise it is done."""
+    states = {recipient.state for recipient in recipients}
+    if State.PENDING in states:
+        return Ending.WAITS
+    return Ending.DEAD if states & DEAD_STATES else Ending.DONE

@@ -1,0 +1,41 @@
+"""An SMTP reply (RFC 5321 section 4.2) with its enhanced status code (RFC 3463) taken apart."""
+
+import re
+from dataclasses import dataclass
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``text`` holds the lines without code and enhanced status, joined by a space."""
+
+    code: int
+    enhanced_status: str | None
+    text: str
+
+    @property
+    def positive(self) -> bool:
+        return 200 <= self.code < 400
+
+    @property
+    def permanent(self) -> bool:
+        return 500 <= self.code < 600
+
+    def __str__(self) -> str:
+        parts = (str(self.code), self.enhanced_status, self.text)
+        return " ".join(part for part in parts if part)
+
+
+def reply_from_lines(code: int, lines: list[str]) -> Reply:
+    """A reply of one or more lines; the enhanced status is taken from the first that has one."""
+    enhanced_status = None
+    texts = []
+    for line in lines:
+        match = _ENHANCED.match(line)
+        if match:
+            enhanced_status = enhanced_status or match[1]
+            line = line[match.end() :]
+        if line:
+            texts.append(line)
+    return Reply(code, enhanced_status, " ".join(texts))

@@ -1,0 +1,63 @@
+"""What one attempt at handing over came to, for one recipient, made where the command failed."""
+
+from dataclasses import dataclass
+
+from relay.model.causes import REMEDIES, Cause, Scope
+from relay.model.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The upstream took responsibility."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a recipient was not relayed. ``reply`` is None where the upstream gave none.
+
+    ``detail`` is the local reason (an exception's text) where there is no reply.
+    """
+
+    cause: Cause
+    scope: Scope
+    reply: Reply | None = None
+    detail: str = ""
+
+    @property
+    def remedy(self) -> str:
+        return REMEDIES[self.cause]
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(Trouble):
+    """To be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Trouble):
+    """Not to be tried again by itself."""
+
+
+Result = Relayed | Deferred | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    mode: str
+    version: str
+    cipher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One transaction (or the failure to begin one) with an upstream.
+
+    ``results`` has one entry for each recipient asked for, in their order.
+    """
+
+    results: tuple[Result, ...]
+    remote_mta: str | None
+    tls: Tls | None
+    duration_s: float
