@@ -56,24 +56,26 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whence a message came. ``tenants`` are those that the client is bound to; empty: any."""
+    """Whence a message came. ``bound`` names the tenants the client may send for; None: any."""
 
     address: str
     helo: str
     user: str | None = None
-    tenants: tuple[str, ...] = ()
+    bound: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """``reverse_path`` is "" where it is null; ``header_from`` is the one mailbox of From, or "".
 
-    ``arrived_at`` is in Unix seconds. ``attempt`` counts the claims, the present one included.
-    ``tenant`` is as derived when it was accepted or last tried; "" is none.
+    ``arrived_at`` is in Unix seconds, and so is ``expires_from``, whence its age counts: the same,
+    until an administrator gives a dead letter a new life. ``attempt`` counts the claims, the
+    present one included. ``tenant`` is as derived when it was accepted or last tried; "" is none.
     """
 
     queue_id: str
     arrived_at: float
+    expires_from: float
     tenant: str
     priority: int
     reverse_path: str

@@ -1,12 +1,16 @@
 """The protocols by which the rooms meet, each written by its consumer's need."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from relay.model.events import Event
 from relay.model.message import Content, Message, Settlement
 from relay.model.reply import Reply
 from relay.model.toggle import Toggle
+
+# The tenants that a client is bound to; None where it may send for any.
+Bound = tuple[str, ...] | None
 
 
 class StoreError(Exception):
@@ -40,11 +44,49 @@ class Keeper(Protocol):
         """Returns when the message would survive power loss. Raises StoreError."""
 
 
+class Tenancy(Protocol):
+    """What accept needs to know of tenants: whose a message is, and whether it may be."""
+
+    def sender_refusal(self, reverse_path: str, bound: Bound) -> Reply | None:
+        """Why MAIL is refused at once: the reverse-path is that of a tenant out of bounds."""
+
+    def admit(self, reverse_path: str, header_from: str, bound: Bound) -> str | Reply:
+        """The tenant's name ("" for one who lives on the default), or why it is refused."""
+
+
 class AuditLog(Protocol):
     """Where events go that change no state of a message."""
 
     def tell(self, event: Event) -> None:
         """Never blocks, never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """``tenants`` have something to claim now; ``next_at`` (Unix seconds) is when the next will."""
+
+    tenants: tuple[str, ...]
+    next_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the queue holds, dead letters apart; ``content_bytes`` of both."""
+
+    messages: int = 0
+    content_bytes: int = 0
+    dead_messages: int = 0
+    dead_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """``keep_dead`` and ``audit.keep`` in seconds, the sizes in bytes."""
+
+    dead_s: float
+    dead_bytes: int
+    audit_s: float
+    audit_bytes: int
 
 
 class Queue(Protocol):
@@ -53,7 +95,7 @@ class Queue(Protocol):
     async def add(self, message: Message, *, claimed: bool, events: Sequence[Event]) -> None:
         """Commit a new message: as claimed, or due at once."""
 
-    async def due(self, now: float) -> "Due":
+    async def due(self, now: float) -> Due:
         """Which tenants have messages to claim, and when the next one will be due."""
 
     async def claim(self, tenant: str, limit: int, now: float) -> list[Message]:
@@ -76,8 +118,18 @@ class Queue(Protocol):
         else None. Cheap enough to ask before every attempt."""
 
 
-class Due(Protocol):
-    """``tenants`` have something to claim now; ``next_at`` (Unix seconds) is when the next will."""
+class Store(Queue, AuditLog, Protocol):
+    """The whole store of a serving relay, as the composition root and its watchmen see it."""
 
-    tenants: Sequence[str]
-    next_at: float | None
+    @property
+    def usage(self) -> Usage:
+        """Kept in memory: free to ask."""
+
+    def new_spool_file(self) -> SpoolFile:
+        """May raise StoreError."""
+
+    async def purge(self, keep: Retention, now: float) -> None:
+        """End what is older or larger than the retention allows, with its events."""
+
+    async def close(self) -> None:
+        """Commit what was given, and let go of the files."""

@@ -14,7 +14,7 @@ class Relayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class _Trouble:
     """Why a recipient was not relayed. ``reply`` is None where the upstream gave none.
 
     ``detail`` is the local reason (an exception's text) where there is no reply.
@@ -31,16 +31,17 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Deferred(Trouble):
+class Deferred(_Trouble):
     """To be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Trouble):
+class Failed(_Trouble):
     """Not to be tried again by itself."""
 
 
-Result = Relayed | Deferred | Failed
+Trouble = Deferred | Failed
+Result = Relayed | Trouble
 
 
 @dataclass(frozen=True, slots=True)
