@@ -1,0 +1,245 @@
+"""The listening side: binds what ``listen`` names, counts sessions, and knows each one's rules."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay.accept import paths
+from relay.accept.admission import Admission, Peer
+from relay.accept.content import TOO_LARGE
+from relay.accept.gathering import Gathering
+from relay.accept.session import SmtpSession
+from relay.accept.users import Users
+from relay.config.schema import ClientNetwork, Config, Listen
+from relay.model import events
+from relay.model.budget import Budget
+from relay.model.ports import AuditLog, Bound, Keeper, Tenancy
+from relay.model.reply import Reply
+
+NOT_ADMITTED = Reply(554, "5.7.1", "this address may not send here; see clients.networks")
+TOO_MANY_SESSIONS = Reply(421, "4.7.0", "too many sessions, try again later")
+MADE_ROOM = Reply(421, "4.7.0", "another client needs this session")
+CLOSING = Reply(421, "4.3.2", "the relay is stopping, try again later")
+
+_BACKLOG = 1024
+
+
+class Sessions:
+    """All sessions of all listeners, and the limits on them."""
+
+    def __init__(self, most: int, most_per_client: int) -> None:
+        self._most = most
+        self._most_per_client = most_per_client
+        self._open: set[SmtpSession] = set()
+        self._by_client: dict[str, int] = {}
+        self._gone = asyncio.Event()
+
+    def admit(self, session: SmtpSession) -> bool:
+        """False where there are too many; a session that idles is ended to make room."""
+        client = session.peer.text
+        mine = self._by_client.get(client, 0)
+        if mine >= self._most_per_client and not session.peer.loopback:
+            return False
+        if len(self._open) >= self._most and not self._end_longest_idle():
+            return False
+        self._open.add(session)
+        self._by_client[client] = mine + 1
+        return True
+
+    def discard(self, session: SmtpSession) -> None:
+        if session not in self._open:
+            return
+        self._open.discard(session)
+        client = session.peer.text
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
+        if not self._open:
+            self._gone.set()
+
+    def _end_longest_idle(self) -> bool:
+        idle = [(s.idle_since, s) for s in self._open if s.idle_since is not None]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda pair: pair[0])[1]
+        longest.end(MADE_ROOM)
+        self.discard(longest)
+        return True
+
+    async def drain(self, timeout: float) -> None:
+        """Lets transactions be finished for ``timeout`` seconds, then ends what is left."""
+        for session in list(self._open):
+            session.end_when_idle(CLOSING)
+        if self._open:
+            self._gone.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), timeout)
+        for session in list(self._open):
+            session.end(CLOSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all listeners share: the configuration, and the parts of the relay they speak to."""
+
+    config: Config
+    keeper: Keeper
+    tenancy: Tenancy
+    log: AuditLog
+    budget: Budget
+    sessions: Sessions
+    users: Users
+    gathering: Gathering
+
+
+class Listener:
+    """One entry of ``listen``; the sessions read their rules here."""
+
+    def __init__(self, listen: Listen, shared: Surroundings) -> None:
+        config = shared.config
+        self.loop = asyncio.get_running_loop()
+        self.hostname = config.hostname
+        self.auth = listen.auth
+        self.tenants = listen.tenants
+        self.idle_s = config.timeouts.session_idle
+        self.message_size = config.limits.message_size
+        self.recipients = config.limits.recipients
+        self.line_length = config.limits.line_length
+        self.keeper = shared.keeper
+        self.tenancy = shared.tenancy
+        self.budget = shared.budget
+        self.sessions = shared.sessions
+        self.users = shared.users
+        self.gathering = shared.gathering
+        self._listen = listen
+        self._aliases = {name.lower(): address for name, address in config.aliases.items()}
+        self._admission = Admission(config.clients.networks)
+        context = _tls_context(listen)
+        self.implicit_tls = listen.tls == "implicit"
+        self.starttls_context = context if listen.tls == "starttls" else None
+        self._implicit_context = context if self.implicit_tls else None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Binds and listens; returns the address. OSError where it can't."""
+        family = socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET
+        self._server = await self.loop.create_server(
+            lambda: SmtpSession(self),
+            self._listen.host,
+            self._listen.port,
+            family=family,
+            ssl=self._implicit_context,
+            backlog=_BACKLOG,
+        )
+        return str(self._listen)
+
+    def stop(self) -> None:
+        """No new sessions; those there are go on."""
+        if self._server:
+            self._server.close()
+
+    async def greet(self, session: SmtpSession) -> bool:
+        """The banner, or why there is none."""
+        peer = session.peer
+        refusal = None
+        if self.auth == "none" and self.network_of(peer) is None:
+            refusal = NOT_ADMITTED
+        elif not self.sessions.admit(session):
+            refusal = TOO_MANY_SESSIONS
+        if refusal is None:
+            await session.push(f"220 {self.hostname} ESMTP")
+            return True
+        self._tell_refused(peer, refusal)
+        session.end(refusal)
+        return False
+
+    def network_of(self, peer: Peer) -> ClientNetwork | None:
+        return self._admission.network_of(peer)
+
+    def needs_auth(self, peer: Peer) -> bool:
+        return self.auth == "required" or self.network_of(peer) is None
+
+    def mail_refusal(self, mail: paths.MailCommand, bound: Bound) -> Reply | None:
+        """Why a transaction is not begun: too large, no room, or a tenant out of bounds."""
+        if mail.size > self.message_size:
+            return TOO_LARGE
+        refusal = self.tenancy.sender_refusal(mail.reverse_path, bound)
+        return refusal or self.keeper.refusal(mail.size)
+
+    def with_domain(self, address: str) -> str | None:
+        """The address, or the alias for one without a domain; None if there is none."""
+        if "@" in address:
+            return address
+        return self._aliases.get(address.lower())
+
+    def tell_authenticated(self, peer: Peer, user: str) -> None:
+        self.gathering.tell(
+            peer.text,
+            f"client.authenticated {user}",
+            lambda client, count: events.client_authenticated(client, user, count=count),
+        )
+
+    def tell_auth_failed(self, peer: Peer, user: str) -> None:
+        # One kind for all names: a guesser tries many.
+        self.gathering.tell(
+            peer.text,
+            "client.auth_failed",
+            lambda client, count: events.client_auth_failed(client, user, count=count),
+        )
+
+    def _tell_refused(self, peer: Peer, reply: Reply) -> None:
+        self.gathering.tell(
+            peer.text,
+            f"client.refused {reply}",
+            lambda client, count: events.client_refused(
+                client, str(self._listen), reply, count=count
+            ),
+        )
+
+
+def _tls_context(listen: Listen) -> ssl.SSLContext | None:
+    if listen.tls == "none":
+        return None
+    assert listen.cert_file is not None
+    assert listen.key_file is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(listen.cert_file, listen.key_file)
+    return context
+
+
+class Acceptance:
+    """The accept room as a whole: start, stop taking, drain."""
+
+    def __init__(
+        self, config: Config, keeper: Keeper, tenancy: Tenancy, log: AuditLog, budget: Budget
+    ) -> None:
+        limits = config.limits
+        self._timeouts = config.timeouts
+        self._shared = Surroundings(
+            config=config,
+            keeper=keeper,
+            tenancy=tenancy,
+            log=log,
+            budget=budget,
+            sessions=Sessions(limits.sessions, limits.sessions_per_client),
+            users=Users(config.clients.users),
+            gathering=Gathering(log),
+        )
+        self._listeners: list[Listener] = []
+
+    async def start(self) -> Sequence[str]:
+        """Binds all of ``listen``; returns the addresses."""
+        self._listeners = [Listener(entry, self._shared) for entry in self._shared.config.listen]
+        return [await listener.start() for listener in self._listeners]
+
+    async def stop(self, timeout: float) -> None:
+        """No new sessions; those under way have ``timeout`` seconds."""
+        for listener in self._listeners:
+            listener.stop()
+        await self._shared.sessions.drain(timeout)
+        self._shared.gathering.flush()
+        self._shared.users.close()

@@ -1,0 +1,519 @@
+"""One session with a client: aiosmtpd's verbs, with the parts replaced that its limits demand.
+
+Replaced are the constructor (its introspection costs 250 us a session), the command loop (half
+closed connections, LF line ends, no library texts), the replies (an enhanced status on each),
+MAIL and RCPT (old devices' syntax), DATA (chunks in wire form, durable before its 250), STARTTLS
+(uvloop's), AUTH (verified off the loop). The connection's set-up, the AUTH dialogues, NOOP and EXPN
+are aiosmtpd's.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiosmtpd import smtp as library
+
+from relay.accept import paths
+from relay.accept.admission import Peer, bound_by, peer_of
+from relay.accept.content import STORE_TROUBLE, Incoming
+from relay.accept.data import DataReader, LineTooLong
+from relay.accept.stamp import Hop, stamped
+from relay.model import events
+from relay.model.identifiers import new_identifier
+from relay.model.message import Content, Message, Origin, Recipient
+from relay.model.ports import Bound, StoreError
+from relay.model.reply import Reply
+
+if TYPE_CHECKING:
+    from relay.accept.listener import Listener
+
+# aiosmtpd logs command lines, AUTH among them, at its own levels: none of that is wanted.
+logging.getLogger("mail.log").disabled = True
+diagnostics = structlog.get_logger("relay.accept")
+
+_READ_BYTES = 64 << 10
+_LONGEST_COMMAND = 4096  # RFC 4954 section 4.3 wants room for long SASL responses
+_MOST_UNKNOWN_COMMANDS = 10
+_MOST_AUTH_FAILURES = 3
+_NORMAL_PRIORITY = 1
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HAS_ENHANCED_STATUS = re.compile(r"[245]\d\d [245]\.\d{1,3}\.\d{1,3} ")
+# RFC 3463 for the replies that aiosmtpd writes without one; RFC 2034 wants none on 220 and 3yz.
+_ENHANCED_STATUS = {
+    "221": "2.0.0", "250": "2.0.0", "252": "2.1.5", "421": "4.3.2", "450": "4.2.0",
+    "451": "4.3.0", "452": "4.3.1", "454": "4.7.0", "500": "5.5.2", "501": "5.5.4",
+    "502": "5.5.1", "503": "5.5.1", "504": "5.5.4", "530": "5.7.0", "535": "5.7.8",
+    "538": "5.7.11", "550": "5.0.0", "552": "5.3.4", "553": "5.1.3", "554": "5.5.0",
+    "555": "5.5.4",
+}  # fmt: skip
+# A browser made to talk to port 25 (cross-protocol attacks) begins with one of these.
+_NOT_SMTP = frozenset({"GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD"})
+
+LINE_TOO_LONG = Reply(500, "5.6.0", "a line is longer than limits.line_length")
+COMMAND_TOO_LONG = Reply(500, "5.5.2", "the command line is too long")
+BAD_SYNTAX = Reply(500, "5.5.2", "syntax error")
+UNKNOWN_COMMAND = Reply(500, "5.5.1", "command not known")
+NO_TRANSACTION = Reply(503, "5.5.1", "MAIL comes first")
+NO_RECIPIENTS = Reply(503, "5.5.1", "RCPT comes first")
+NESTED_MAIL = Reply(503, "5.5.1", "a MAIL command was already given")
+OUT_OF_ORDER = Reply(503, "5.5.1", "not now")
+AUTH_REQUIRED = Reply(530, "5.7.0", "authentication required")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients, send the others separately")
+NO_DOMAIN = Reply(550, "5.1.3", "the address has no domain, and no alias of that name exists")
+OUR_FAULT = Reply(451, "4.3.0", "an error in the relay, try again later")
+IDLE = Reply(421, "4.4.2", "idle for too long")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
+NOT_SMTP = Reply(421, "4.7.0", "this is SMTP")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """From MAIL to DATA."""
+
+    mail: paths.MailCommand
+    recipients: dict[str, Recipient] = field(default_factory=dict)
+
+
+class WireReader(asyncio.StreamReader):
+    """A stream reader that takes octets back: what came behind the end of the content."""
+
+    _buffer: bytearray
+
+    def unread(self, octets: bytes) -> None:
+        self._buffer[:0] = octets
+
+    def forget(self) -> None:
+        self._buffer.clear()
+
+
+class SmtpSession(library.SMTP):
+    def __init__(self, listener: "Listener") -> None:
+        # Not the library's: see above. What its verbs use is set here.
+        self._wire = WireReader(limit=_READ_BYTES, loop=listener.loop)
+        asyncio.StreamReaderProtocol.__init__(
+            self, self._wire, self._cb_client_connected, loop=listener.loop
+        )
+        self.loop = listener.loop
+        self.hostname = listener.hostname
+        self.session: library.Session | None = None
+        self.envelope: library.Envelope | None = None
+        self.transport: Any = None
+        self._handle_hooks = {}
+        self._original_transport = None
+        self._tls_protocol = None
+        self._auth_required = False
+        self._handler_coroutine: asyncio.Task[None] | None = None
+
+        self._listener = listener
+        self._peer: Peer
+        self._transaction: Transaction | None = None
+        self._helo = ""
+        self._secure = listener.implicit_tls
+        self._user: str | None = None
+        self._lf_mode: bool | None = None
+        self._ending = False
+        self._unknown_commands = 0
+        self._auth_failures = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
+
+    # -- the connection
+
+    def connection_made(self, transport: Any) -> None:
+        self._peer = peer_of(transport.get_extra_info("peername"))
+        self._await_client()
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # The library would cancel the session here; a commit under way must not be.
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._listener.sessions.discard(self)
+        if self._timer:
+            self._timer.cancel()
+
+    def eof_received(self) -> bool | None:
+        # Nor is half a close the end: what came before it is obeyed and answered.
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """The library's; ours are ``_await_client`` and ``_attend``."""
+
+    def _await_client(self) -> None:
+        """It is the client's turn: the time-out counts from now. The timer is moved lazily."""
+        self._idle_since = self.loop.time()
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._listener.idle_s, self._check_idle)
+
+    def _attend(self) -> None:
+        """It is our turn; no time-out of the client's runs."""
+        self._idle_since = None
+
+    def _check_idle(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        left = self._listener.idle_s - (now - (self._idle_since or now))
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._check_idle)
+        else:
+            self.end(IDLE)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it last heard from the client, if it waits for a command outside a transaction."""
+        return None if self._transaction else self._idle_since
+
+    @property
+    def peer(self) -> Peer:
+        return self._peer
+
+    def end(self, reply: Reply) -> None:
+        """Say why, and hang up, without waiting for the client."""
+        self._ending = True
+        if self.transport is not None:
+            self.transport.write(f"{reply}\r\n".encode())
+            self.transport.close()
+
+    def end_when_idle(self, reply: Reply) -> None:
+        """As ``end``, but a transaction may be finished first."""
+        if self._transaction is None and self._idle_since is not None:
+            self.end(reply)
+        self._ending = True
+
+    # -- commands and replies
+
+    async def _handle_client(self) -> None:
+        try:
+            if await self._listener.greet(self):
+                await self._converse()
+        except (ConnectionError, TimeoutError):
+            pass
+        except Exception:
+            diagnostics.exception("session failed", client=self._peer.text)
+        finally:
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _converse(self) -> None:
+        while not (self._ending and self._transaction is None):
+            self._await_client()
+            line = await self._read_command()
+            self._attend()
+            if line is None:
+                return
+            try:
+                await self._obey(line)
+            except paths.CommandRefused as refused:
+                await self._refuse(refused.reply)
+            except (ConnectionError, TimeoutError):
+                raise
+            except Exception:
+                # Never a 5yz for a fault of ours: the application would throw its mail away.
+                diagnostics.exception("command failed", client=self._peer.text)
+                self._transaction = None
+                await self.push(OUR_FAULT)
+
+    async def _read_command(self) -> bytes | None:
+        """The next command line without its end; None when the client has gone."""
+        too_long = False
+        while True:
+            try:
+                line = await self._wire.readuntil(b"\n")
+            except asyncio.IncompleteReadError:
+                return None
+            except asyncio.LimitOverrunError as overrun:
+                await self._wire.readexactly(overrun.consumed)
+                too_long = True
+                continue
+            if not too_long and len(line) <= _LONGEST_COMMAND:
+                break
+            await self.push(COMMAND_TOO_LONG)
+            too_long = False
+        if self._lf_mode is None:
+            self._lf_mode = not line.endswith(b"\r\n")
+        return line.rstrip(b"\r\n")
+
+    async def _obey(self, line: bytes) -> None:
+        if _CONTROL.search(line):
+            await self.push(BAD_SYNTAX)
+            return
+        command, _, argument = line.strip().partition(b" ")
+        verb = command.decode("ascii", "replace").upper()
+        if verb in _NOT_SMTP:
+            self.end(NOT_SMTP)
+            return
+        method = getattr(self, f"smtp_{verb}", None) if verb.isalpha() else None
+        if method is None:
+            await self._unknown_command()
+            return
+        await method(argument.strip().decode("utf-8", "surrogateescape") or None)
+
+    async def _unknown_command(self) -> None:
+        self._unknown_commands += 1
+        if self._unknown_commands > _MOST_UNKNOWN_COMMANDS:
+            self.end(TOO_MANY_ERRORS)
+            return
+        await self.push(UNKNOWN_COMMAND)
+
+    async def push(self, status: Any) -> None:
+        """Every reply, the library's too, goes out here, with an enhanced status where due."""
+        text = status.decode() if isinstance(status, bytes) else str(status)
+        if not _HAS_ENHANCED_STATUS.match(text):
+            enhanced_status = _ENHANCED_STATUS.get(text[:3])
+            if enhanced_status and text[3:4] == " ":
+                text = f"{text[:3]} {enhanced_status} {text[4:]}"
+        self._writer.write(text.encode("utf-8", "replace") + b"\r\n")
+        await self._writer.drain()
+
+    async def _refuse(self, reply: Reply) -> None:
+        """A refusal that the trail tells of."""
+        reverse_path = self._transaction.mail.reverse_path if self._transaction else None
+        self._listener.gathering.tell(
+            self._peer.text,
+            f"email.rejected {reply}",
+            lambda client, count: events.email_rejected(client, reverse_path, reply, count=count),
+        )
+        await self.push(reply)
+
+    # -- HELO, EHLO, STARTTLS, AUTH
+
+    async def smtp_HELO(self, hostname: str | None) -> None:  # noqa: N802 - the library's name
+        self._begin(hostname, extended=False)
+        await self.push(f"250 {self.hostname}")
+
+    async def smtp_EHLO(self, hostname: str | None) -> None:  # noqa: N802
+        self._begin(hostname, extended=True)
+        offers = [
+            self.hostname,
+            "PIPELINING",
+            f"SIZE {self._listener.message_size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        ]
+        if self._listener.starttls_context and not self._secure:
+            offers.append("STARTTLS")
+        if self._may_authenticate:
+            offers.append("AUTH PLAIN LOGIN")
+        lines = [f"250-{offer}" for offer in offers[:-1]]
+        # One write, and no enhanced status: RFC 2034 section 3 wants none on EHLO's replies.
+        self._writer.write("\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode())
+        await self._writer.drain()
+
+    def _begin(self, hostname: str | None, *, extended: bool) -> None:
+        if not hostname:
+            raise paths.CommandRefused(Reply(501, "5.5.4", "say who you are: EHLO hostname"))
+        assert self.session is not None
+        self._helo = self.session.host_name = hostname
+        self.session.extended_smtp = extended
+        self._transaction = None
+
+    @property
+    def _may_authenticate(self) -> bool:
+        """Only where the password can't be read on its way: over TLS or on loopback."""
+        return self._listener.auth != "none" and (self._secure or self._peer.loopback)
+
+    async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802
+        context = self._listener.starttls_context
+        if arg or context is None or self._secure or self._transaction:
+            await self.push(OUT_OF_ORDER)
+            return
+        await self.push("220 2.0.0 Ready to start TLS")
+        # What a client, or somebody between, sent ahead in the clear is not obeyed (RFC 3207 4.2).
+        self._wire.forget()
+        await self._writer.start_tls(context, ssl_handshake_timeout=60)
+        self.transport = self._writer.transport
+        self._reader._transport = self.transport  # type: ignore[attr-defined]
+        self._secure, self._helo = True, ""
+
+    async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802
+        if self._transaction or self._user is not None:
+            await self.push(OUT_OF_ORDER)
+        elif self._listener.auth == "none":
+            await self.push(Reply(502, "5.5.1", "AUTH is not offered here"))
+        elif not self._may_authenticate:
+            await self.push(Reply(538, "5.7.11", "encryption required"))
+        else:
+            await self._authenticate_with(*(arg or "").split())
+
+    async def _authenticate_with(self, mechanism: str = "", *initial: str) -> None:
+        ask = {"PLAIN": self.auth_PLAIN, "LOGIN": self.auth_LOGIN}.get(mechanism.upper())
+        if ask is None or len(initial) > 1:
+            await self.push(Reply(504, "5.5.4", "PLAIN and LOGIN are offered"))
+            return
+        self._await_client()
+        asked = await ask(self, [mechanism, *initial])
+        self._attend()
+        if asked.auth_data is None:
+            return  # the library has answered
+        name = asked.auth_data.login.decode("utf-8", "replace")
+        if await self._listener.users.verify(name, asked.auth_data.password):
+            self._user = name
+            self._listener.tell_authenticated(self._peer, name)
+            await self.push(Reply(235, "2.7.0", "authenticated"))
+            return
+        self._listener.tell_auth_failed(self._peer, name)
+        self._auth_failures += 1
+        if self._auth_failures >= _MOST_AUTH_FAILURES:
+            self.end(TOO_MANY_ERRORS)
+            return
+        await self.push(Reply(535, "5.7.8", "wrong user name or password"))
+
+    def _authenticate(self, mechanism: str, auth_data: Any) -> library.AuthResult:
+        """The library asks here for a verdict; ours takes time, so the data goes back instead."""
+        return library.AuthResult(success=False, handled=True, auth_data=auth_data)
+
+    async def smtp_HELP(self, arg: str | None) -> None:  # noqa: N802
+        await self.push("214 2.0.0 RFC 5321 has it all")
+
+    async def smtp_VRFY(self, arg: str | None) -> None:  # noqa: N802
+        await self.push(Reply(252, "2.1.5", "can't say, but send it and see"))
+
+    # -- MAIL, RCPT, DATA, RSET
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        if self._transaction:
+            raise paths.CommandRefused(NESTED_MAIL)
+        if self._user is None and self._listener.needs_auth(self._peer):
+            raise paths.CommandRefused(AUTH_REQUIRED)
+        mail = paths.read_mail(arg or "")
+        refusal = self._listener.mail_refusal(mail, self._bound)
+        if refusal:
+            raise paths.CommandRefused(refusal)
+        self._transaction = Transaction(mail)
+        await self.push("250 2.1.0 Ok")
+
+    @property
+    def _bound(self) -> Bound:
+        """The tenants this client may send for, by listener, network and user."""
+        listener = self._listener
+        network = listener.network_of(self._peer)
+        return bound_by(
+            listener.tenants,
+            network.tenants if network else (),
+            listener.users.tenants_of(self._user) if self._user is not None else (),
+        )
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+        transaction = self._transaction
+        if transaction is None:
+            await self.push(NO_TRANSACTION)
+            return
+        rcpt = paths.read_rcpt(arg or "")
+        address = self._listener.with_domain(rcpt.address)
+        if address is None:
+            raise paths.CommandRefused(NO_DOMAIN)
+        if len(transaction.recipients) >= self._listener.recipients:
+            raise paths.CommandRefused(TOO_MANY_RECIPIENTS)
+        position = len(transaction.recipients)
+        # The same address twice is one recipient.
+        transaction.recipients.setdefault(address, Recipient(position, address, rcpt.notify))
+        await self.push("250 2.1.5 Ok")
+
+    async def smtp_RSET(self, arg: str | None) -> None:  # noqa: N802
+        self._transaction = None
+        await self.push("250 2.0.0 Ok")
+
+    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: N802
+        self.end(Reply(221, "2.0.0", "Bye"))
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        transaction = self._transaction
+        if transaction is None or not transaction.recipients:
+            await self.push(NO_RECIPIENTS if transaction else NO_TRANSACTION)
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        hop = self._hop(transaction)
+        listener = self._listener
+        incoming = Incoming(
+            lambda header: stamped(header, hop),
+            listener.keeper,
+            listener.budget,
+            listener.message_size,
+        )
+        try:
+            await self._receive(incoming)
+            reply = await self._promise(transaction, hop, incoming)
+        finally:
+            incoming.release()
+            self._transaction = None
+        await (self.push(reply) if reply.positive else self._refuse(reply))
+
+    def _hop(self, transaction: Transaction) -> Hop:
+        extended = self.session is not None and self.session.extended_smtp
+        name = "UTF8SMTP" if transaction.mail.smtputf8 else "ESMTP" if extended else "SMTP"
+        name += "S" * self._secure + "A" * (self._user is not None)
+        origin = Origin(self._peer.text, self._helo, self._user, self._bound)
+        return Hop(self.hostname, origin, name, new_identifier(), transaction.mail.reverse_path)
+
+    async def _receive(self, incoming: Incoming) -> None:
+        """Read to the end of the content. ConnectionError when the client goes before it."""
+        reader = DataReader(lf_mode=bool(self._lf_mode), line_length=self._listener.line_length)
+        while not reader.done:
+            self._await_client()
+            octets = await self._wire.read(_READ_BYTES)
+            self._attend()
+            if not octets:
+                raise ConnectionResetError("the client went in the middle of its content")
+            try:
+                await incoming.take(reader.feed(octets))
+            except LineTooLong:
+                incoming.refuse(LINE_TOO_LONG)
+        if reader.rest:
+            self._wire.unread(reader.rest)
+
+    async def _promise(self, transaction: Transaction, hop: Hop, incoming: Incoming) -> Reply:
+        """The reply behind the final dot: 250 once the message would survive power loss."""
+        content = await incoming.finish()
+        if content is None:
+            return incoming.refusal or STORE_TROUBLE
+        message = self._message(transaction, hop, incoming, content)
+        if isinstance(message, Reply):
+            return message
+        incoming.entrust()
+        try:
+            await self._listener.keeper.keep(message, events.email_accepted(message))
+        except StoreError:
+            incoming.take_back()
+            return STORE_TROUBLE
+        return Reply(250, "2.0.0", f"Ok: queued as {message.queue_id}")
+
+    def _message(
+        self, transaction: Transaction, hop: Hop, incoming: Incoming, content: Content
+    ) -> Message | Reply:
+        mail, stamp = transaction.mail, incoming.stamped
+        assert stamp is not None
+        tenant = self._listener.tenancy.admit(
+            mail.reverse_path, stamp.header_from, hop.origin.bound
+        )
+        if isinstance(tenant, Reply):
+            return tenant
+        now = time.time()
+        return Message(
+            queue_id=hop.queue_id,
+            arrived_at=now,
+            expires_from=now,
+            tenant=tenant,
+            priority=_NORMAL_PRIORITY,
+            reverse_path=mail.reverse_path,
+            header_from=stamp.header_from,
+            message_id=stamp.message_id,
+            smtputf8=_needs_smtputf8(transaction, stamp.header),
+            body_8bit=mail.body_8bit,
+            origin=hop.origin,
+            recipients=tuple(transaction.recipients.values()),
+            content=content,
+            attempt=1,
+        )
+
+
+def _needs_smtputf8(transaction: Transaction, header: bytes) -> bool:
+    """A declared SMTPUTF8 is only insisted on where something needs it (RFC 6531 section 3.6)."""
+    addresses = (transaction.mail.reverse_path, *transaction.recipients)
+    if not all(address.isascii() for address in addresses):
+        return True
+    return transaction.mail.smtputf8 and not header.isascii()

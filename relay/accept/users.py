@@ -1,0 +1,53 @@
+"""Passwords of ``clients.users``: argon2 verified off the loop, one at a time, so that guessing
+costs the guesser and not the mail; what was right once is remembered in memory, as a keyed hash.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from relay.config.schema import User
+
+
+class Users:
+    def __init__(self, users: Mapping[str, User]) -> None:
+        self._users = dict(users)
+        self._key = secrets.token_bytes(32)
+        self._right: dict[str, bytes] = {}
+        self._executor: ThreadPoolExecutor | None = None
+
+    def tenants_of(self, name: str) -> tuple[str, ...]:
+        return self._users[name].tenants
+
+    async def verify(self, name: str, password: bytes) -> bool:
+        """Whether this is the user's password. An unknown user takes as long as a known one."""
+        digest = hmac.digest(self._key, name.encode() + b"\0" + password, hashlib.sha256)
+        if hmac.compare_digest(self._right.get(name, b""), digest):
+            return True
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "password")
+        loop = asyncio.get_running_loop()
+        right = await loop.run_in_executor(self._executor, self._is_right, name, password)
+        if right:
+            self._right[name] = digest
+        return right
+
+    def close(self) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _is_right(self, name: str, password: bytes) -> bool:
+        import argon2
+
+        hasher = argon2.PasswordHasher()
+        user = self._users.get(name)
+        if user is None:
+            hasher.hash(password)
+            return False
+        try:
+            return hasher.verify(user.password_hash.reveal(), password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
