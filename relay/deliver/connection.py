@@ -1,0 +1,188 @@
+"""Sets up one connection to an upstream with aiosmtplib: TCP, TLS, EHLO, AUTH, step by step, so
+that a failure knows its phase; then takes the transport over for the transactions.
+
+Credentials go only over verified TLS (or loopback, where the configuration allows tls: none).
+"""
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+
+import aiosmtplib
+
+from relay.config.schema import Timeouts, Upstream
+from relay.config.secrets import SecretError
+from relay.deliver import classify
+from relay.deliver.classify import Phase
+from relay.deliver.wire import Wire
+from relay.model.causes import Cause, Scope
+from relay.model.reply import reply_from_lines
+from relay.model.result import Deferred, Tls, Trouble
+
+
+class ConnectError(Exception):
+    """There is no connection; ``trouble`` says why. Carries the address if there was one."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.detail)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What the server said to EHLO. ``size`` is its limit in octets, 0 if it named none."""
+
+    pipelining: bool
+    eight_bit_mime: bool
+    smtputf8: bool
+    size: int
+
+
+@dataclass(slots=True)
+class Connection:
+    """``fresh`` until its first transaction; ``unfinished``: the server still holds one of ours."""
+
+    wire: Wire
+    offers: Offers
+    tls: Tls | None
+    remote_mta: str
+    transactions: int = 0
+    unfinished: bool = False
+    idle_since: float = 0.0
+
+    @property
+    def fresh(self) -> bool:
+        return self.transactions == 0
+
+
+async def connect(
+    upstream: Upstream, hostname: str, timeouts: Timeouts, context: ssl.SSLContext | None
+) -> Connection:
+    """A connection ready for its first MAIL. Raises ConnectError."""
+    client = aiosmtplib.SMTP(
+        hostname=upstream.host,
+        port=upstream.port,
+        local_hostname=hostname,
+        timeout=timeouts.connect,
+        use_tls=upstream.tls == "implicit",
+        start_tls=False,  # ours below; the library's default is opportunistic
+        tls_context=context,
+    )
+    setup = _Setup(client, upstream, timeouts)
+    try:
+        return await setup.run()
+    except BaseException as error:
+        client.close()
+        if isinstance(error, Exception) and not isinstance(error, ConnectError):
+            raise ConnectError(setup.trouble(error)) from error
+        raise
+
+
+class _Setup:
+    """The steps, with the phase they are in."""
+
+    def __init__(self, client: aiosmtplib.SMTP, upstream: Upstream, timeouts: Timeouts) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._timeouts = timeouts
+        self._phase = Phase.CONNECT
+
+    async def run(self) -> Connection:
+        client, upstream = self._client, self._upstream
+        await client.connect()
+        self._phase = Phase.EHLO
+        await client.ehlo(timeout=self._timeouts.reply)
+        if upstream.tls == "starttls":
+            self._phase = Phase.TLS
+            if not client.supports_extension("starttls"):
+                raise ConnectError(Deferred(Cause.STARTTLS_UNAVAILABLE, Scope.UPSTREAM))
+            await client.starttls()
+            self._phase = Phase.EHLO
+            await client.ehlo(timeout=self._timeouts.reply)
+        if upstream.username is not None:
+            self._phase = Phase.AUTH
+            await self._authenticate()
+        return self._taken_over()
+
+    async def _authenticate(self) -> None:
+        client, upstream = self._client, self._upstream
+        assert upstream.username is not None
+        try:
+            username = upstream.username.reveal()
+            password = upstream.password.reveal() if upstream.password else ""
+        except SecretError as error:
+            trouble = Deferred(Cause.AUTHENTICATION_FAILED, Scope.UPSTREAM, detail=str(error))
+            raise ConnectError(trouble) from None
+        # One mechanism, not all in turn: repeated failures lock accounts.
+        offered = [name.lower() for name in client.server_auth_methods]
+        if "plain" in offered:
+            await client.auth_plain(username, password, timeout=self._timeouts.reply)
+        elif "login" in offered:
+            await client.auth_login(username, password, timeout=self._timeouts.reply)
+        elif "cram-md5" in offered:
+            await client.auth_crammd5(username, password, timeout=self._timeouts.reply)
+        else:
+            detail = f"the server offers no AUTH that we know: {' '.join(offered) or 'none'}"
+            raise ConnectError(Deferred(Cause.AUTHENTICATION_FAILED, Scope.UPSTREAM, detail=detail))
+
+    def _taken_over(self) -> Connection:
+        transport = self._client.transport
+        assert isinstance(transport, asyncio.Transport)
+        size = self._client.esmtp_extensions.get("size", "")
+        offers = Offers(
+            pipelining=self._client.supports_extension("pipelining"),
+            eight_bit_mime=self._client.supports_extension("8bitmime"),
+            smtputf8=self._client.supports_extension("smtputf8"),
+            size=int(size) if size.isdigit() else 0,
+        )
+        peer = transport.get_extra_info("peername") or ("",)
+        upstream = self._upstream
+        return Connection(
+            wire=Wire(transport),
+            offers=offers,
+            tls=_tls_of(transport, upstream.tls),
+            remote_mta=f"{upstream.host}[{peer[0]}]:{upstream.port}",
+            idle_since=time.monotonic(),
+        )
+
+    def trouble(self, error: Exception) -> Trouble:
+        """What went wrong, from the exception that aiosmtplib wrapped."""
+        if isinstance(error, aiosmtplib.SMTPResponseException):
+            if isinstance(error, aiosmtplib.SMTPConnectResponseError):
+                self._phase = Phase.BANNER
+            reply = reply_from_lines(error.code, error.message.split("\n"))
+            return classify.of_reply(self._phase, reply)
+        cause = _root(error)
+        if self._phase is Phase.CONNECT and isinstance(error, aiosmtplib.SMTPConnectError):
+            self._phase = self._connect_phase(error, cause)
+        return classify.of_exception(self._phase, cause)
+
+    def _connect_phase(self, error: Exception, cause: BaseException) -> Phase:
+        """``connect`` of the library spans TCP, implicit TLS and the banner."""
+        if "server ready" in str(error) or isinstance(cause, aiosmtplib.SMTPServerDisconnected):
+            return Phase.BANNER
+        return Phase.CONNECT
+
+
+def _root(error: BaseException) -> BaseException:
+    """The exception at the bottom, which says what happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _tls_of(transport: asyncio.Transport, mode: str) -> Tls | None:
+    cipher = transport.get_extra_info("cipher")
+    if cipher is None:
+        return None
+    return Tls(mode, str(cipher[1]), str(cipher[0]))
+
+
+def tls_context(upstream: Upstream) -> ssl.SSLContext | None:
+    """Certificate and host name verified, TLS 1.2 or newer; None for tls: none."""
+    if upstream.tls == "none":
+        return None
+    context = ssl.create_default_context(cafile=upstream.ca_file and str(upstream.ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

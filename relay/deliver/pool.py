@@ -1,0 +1,118 @@
+"""The connections to one named upstream, never shared with another: not between credentials.
+
+It opens a connection for whoever finds none idle; how many are in use at once is its caller's to
+bound. A connection that went stale while idle is replaced without anybody noticing.
+"""
+
+import asyncio
+import ssl
+import time
+
+from relay.config.schema import Timeouts, Upstream
+from relay.deliver import connection as connections
+from relay.deliver.connection import ConnectError, Connection
+from relay.deliver.transaction import Handover, Transaction
+from relay.model.result import Attempt
+
+
+class Pool:
+    def __init__(self, upstream: Upstream, hostname: str, timeouts: Timeouts) -> None:
+        self._upstream = upstream
+        self._hostname = hostname
+        self._timeouts = timeouts
+        self._context: ssl.SSLContext | None = None
+        self._context_made = False
+        self._idle: list[Connection] = []
+        self._reaper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def hand_over(self, handover: Handover) -> Attempt:
+        """One attempt. Raises nothing but cancellation."""
+        started = time.monotonic()
+        while True:
+            try:
+                connection = self._take_idle() or await self._connect()
+            except ConnectError as error:
+                troubles = (error.trouble,) * len(handover.recipients)
+                return Attempt(troubles, None, None, time.monotonic() - started)
+            fresh = connection.fresh
+            transaction = Transaction(connection, handover, self._timeouts)
+            results = await transaction.run()
+            usable = self._give_back(connection)
+            if usable or fresh or transaction.began:
+                duration_s = time.monotonic() - started
+                return Attempt(results, connection.remote_mta, connection.tls, duration_s)
+            # It was closed while it lay idle, before it answered anything: no attempt at all.
+
+    def close(self) -> None:
+        """Ends idle connections now, and those in use when they come back."""
+        self._closed = True
+        if self._reaper:
+            self._reaper.cancel()
+        for connection in self._idle:
+            connection.wire.close()
+        self._idle = []
+
+    async def _connect(self) -> Connection:
+        if not self._context_made:
+            # Reading the system's certificates takes 20 ms or more: off the loop, once.
+            loop = asyncio.get_running_loop()
+            self._context = await loop.run_in_executor(
+                None, connections.tls_context, self._upstream
+            )
+            self._context_made = True
+        return await connections.connect(
+            self._upstream, self._hostname, self._timeouts, self._context
+        )
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.wire.usable:
+                return connection
+            connection.wire.close()
+        return None
+
+    def _give_back(self, connection: Connection) -> bool:
+        """True where the connection is still sound."""
+        if not connection.wire.usable:
+            connection.wire.close()
+            return False
+        limit = self._upstream.limits.messages_per_connection
+        if self._closed or connection.transactions >= limit:
+            connection.wire.close()
+            return True
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        self._watch()
+        return True
+
+    def _watch(self) -> None:
+        if self._reaper is None and self._idle:
+            age = time.monotonic() - self._idle[0].idle_since
+            wait = max(0.0, self._upstream.limits.idle - age)
+            self._reaper = asyncio.get_running_loop().call_later(wait, self._reap)
+
+    def _reap(self) -> None:
+        """Ends what has been idle for too long; the longest idle are in front."""
+        self._reaper = None
+        oldest_allowed = time.monotonic() - self._upstream.limits.idle
+        while self._idle and self._idle[0].idle_since <= oldest_allowed:
+            self._idle.pop(0).wire.close()
+        self._watch()
+
+
+class Deliverer:
+    """The deliver room as a whole: a pool for each named upstream."""
+
+    def __init__(self, upstreams: dict[str, Upstream], hostname: str, timeouts: Timeouts) -> None:
+        self._pools = {
+            name: Pool(upstream, hostname, timeouts) for name, upstream in upstreams.items()
+        }
+
+    async def hand_over(self, upstream: str, handover: Handover) -> Attempt:
+        return await self._pools[upstream].hand_over(handover)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()

@@ -1,0 +1,175 @@
+"""One transaction over one connection: MAIL, RCPT, DATA, content; one result for each recipient.
+
+Pipelined (RFC 2920) where the server offers it: the envelope is one write and one round trip. Only
+the reply behind the final dot makes a recipient relayed.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from relay.config.schema import Timeouts
+from relay.deliver import classify
+from relay.deliver.classify import Phase
+from relay.deliver.connection import Connection
+from relay.deliver.wire import EarlyReplyError
+from relay.model.causes import Cause, Scope
+from relay.model.ports import StoreError
+from relay.model.reply import Reply
+from relay.model.result import Deferred, Failed, Relayed, Result, Trouble
+
+_END = b".\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What is to be handed over: an envelope, and content in wire form that can be read anew."""
+
+    reverse_path: str
+    recipients: tuple[str, ...]
+    size: int
+    body_8bit: bool
+    smtputf8: bool
+    content: Callable[[], AsyncIterator[bytes]]
+
+
+class Transaction:
+    """``run`` once. ``began`` tells whether the server has answered anything of it."""
+
+    def __init__(self, connection: Connection, handover: Handover, timeouts: Timeouts) -> None:
+        self._connection = connection
+        self._wire = connection.wire
+        self._handover = handover
+        self._timeouts = timeouts
+        self._phase = Phase.MAIL
+        self._refused: dict[int, Result] = {}
+        self.began = False
+
+    async def run(self) -> tuple[Result, ...]:
+        """One result for each recipient. Raises nothing but cancellation; a connection that broke
+        is unusable after."""
+        unfit = self._unfit()
+        if unfit:
+            return self._for_all(unfit)
+        try:
+            return self._for_all(await self._hand_over())
+        except EarlyReplyError as early:
+            self._wire.abort()
+            phase = Phase.CONTENT if self._phase is Phase.AFTER_DOT else self._phase
+            return self._for_all(classify.of_reply(phase, early.reply))
+        except StoreError as error:
+            self._wire.abort()
+            detail = f"the content could not be read from the store: {error}"
+            return self._for_all(Deferred(Cause.CONNECTION_LOST, Scope.MESSAGE, detail=detail))
+        except Exception as error:
+            self._wire.abort()
+            return self._for_all(classify.of_exception(self._phase, error))
+        except BaseException:
+            self._wire.abort()
+            raise
+
+    def _for_all(self, result: Result) -> tuple[Result, ...]:
+        """Each recipient's own refusal, or what holds for the others."""
+        refused = self._refused
+        return tuple(refused.get(i, result) for i in range(len(self._handover.recipients)))
+
+    def _unfit(self) -> Trouble | None:
+        """What the server is known not to take is not even tried."""
+        offers, handover = self._connection.offers, self._handover
+        if offers.size and handover.size > offers.size:
+            detail = f"{handover.size} octets, the server takes {offers.size}"
+            return Failed(Cause.MESSAGE_TOO_LARGE, Scope.MESSAGE, detail=detail)
+        if handover.smtputf8 and not offers.smtputf8:
+            return Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.MESSAGE)
+        return None
+
+    async def _hand_over(self) -> Result:
+        """What holds for every recipient that was not refused on its own."""
+        if self._connection.unfinished:
+            self._wire.send(b"RSET\r\n", replies=1)
+            await self._reply()
+        self._connection.transactions += 1
+        self._connection.unfinished = True
+        envelope = [self._mail(), *self._rcpts()]
+        if self._connection.offers.pipelining:
+            self._wire.send(b"".join([*envelope, b"DATA\r\n"]), replies=len(envelope) + 1)
+            trouble = await self._replies_to_envelope(len(self._handover.recipients))
+        else:
+            trouble = await self._envelope_step_by_step(envelope)
+        if trouble:
+            return trouble
+        return await self._content()
+
+    def _mail(self) -> bytes:
+        handover, offers = self._handover, self._connection.offers
+        parameters = ""
+        if offers.size:
+            parameters += f" SIZE={handover.size}"
+        if handover.body_8bit and offers.eight_bit_mime:
+            parameters += " BODY=8BITMIME"
+        if handover.smtputf8:
+            parameters += " SMTPUTF8"
+        return f"MAIL FROM:<{handover.reverse_path}>{parameters}\r\n".encode()
+
+    def _rcpts(self) -> list[bytes]:
+        return [f"RCPT TO:<{address}>\r\n".encode() for address in self._handover.recipients]
+
+    async def _replies_to_envelope(self, recipients: int) -> Trouble | None:
+        """The replies to MAIL, every RCPT and DATA, all of which are under way."""
+        mail = await self._reply()
+        self._phase = Phase.RCPT
+        rcpts = [await self._reply() for _ in range(recipients)]
+        self._phase = Phase.DATA
+        data = await self._reply()
+        trouble = self._judge(mail, rcpts)
+        if data.code != 354:
+            return trouble or classify.of_reply(Phase.DATA, data)
+        if trouble:
+            # It asks for content although there is nobody to receive it (RFC 2920 section 3.1):
+            # give it none, on a connection that is not used again.
+            self._wire.abort()
+        return trouble
+
+    async def _envelope_step_by_step(self, envelope: list[bytes]) -> Trouble | None:
+        mail = await self._ask(envelope[0])
+        if not mail.positive:
+            return classify.of_reply(Phase.MAIL, mail)
+        self._phase = Phase.RCPT
+        trouble = self._judge(mail, [await self._ask(command) for command in envelope[1:]])
+        if trouble:
+            return trouble
+        self._phase = Phase.DATA
+        data = await self._ask(b"DATA\r\n")
+        return None if data.code == 354 else classify.of_reply(Phase.DATA, data)
+
+    def _judge(self, mail: Reply, rcpts: list[Reply]) -> Trouble | None:
+        """Notes each recipient's refusal; the trouble of all where none is left."""
+        if mail.code // 100 != 2:
+            return classify.of_reply(Phase.MAIL, mail)
+        for position, reply in enumerate(rcpts):
+            if reply.code // 100 != 2:
+                self._refused[position] = classify.of_reply(Phase.RCPT, reply)
+        if len(self._refused) == len(rcpts):
+            return classify.of_reply(Phase.RCPT, rcpts[-1])
+        return None
+
+    async def _content(self) -> Result:
+        self._phase = Phase.CONTENT
+        async for piece in self._handover.content():
+            self._wire.send(piece, replies=0)
+            await self._wire.drained()
+        self._wire.send(_END, replies=1)
+        self._phase = Phase.AFTER_DOT
+        reply = await self._wire.reply(self._timeouts.data_reply)
+        self._connection.unfinished = False
+        if reply.code // 100 == 2:
+            return Relayed(reply)
+        return classify.of_reply(Phase.AFTER_DOT, reply)
+
+    async def _ask(self, command: bytes) -> Reply:
+        self._wire.send(command, replies=1)
+        return await self._reply()
+
+    async def _reply(self) -> Reply:
+        reply = await self._wire.reply(self._timeouts.reply)
+        self.began = True
+        return reply

@@ -1,0 +1,143 @@
+"""The SMTP dialogue on a transport that is already set up: commands and content out, replies in.
+
+A reply that comes before it was asked for breaks the connection: an upstream that talks out of
+turn must never make a message count as relayed.
+"""
+
+import asyncio
+import re
+from collections import deque
+
+from relay.model.reply import Reply, reply_from_lines
+
+_LONGEST_LINE_BYTES = 8192
+_MOST_LINES = 256
+_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
+
+
+class ProtocolError(Exception):
+    """The server does not speak SMTP as it should."""
+
+
+class EarlyReplyError(ConnectionError):
+    """The server refused before it was asked: while content was on its way, or while idle."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class Wire(asyncio.Protocol):
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._buffer = b""
+        self._lines: list[str] = []
+        self._expected = 0
+        self._replies: deque[Reply] = deque()
+        self._reply_waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        transport.set_protocol(self)
+
+    @property
+    def usable(self) -> bool:
+        """Nothing has broken, nothing is owed: the next transaction may begin."""
+        return self._error is None and not self._expected and not self._transport.is_closing()
+
+    def send(self, octets: bytes, *, replies: int) -> None:
+        """Write, and expect that many replies from here on."""
+        if self._error:
+            raise self._error
+        self._expected += replies
+        self._transport.write(octets)
+
+    async def drained(self) -> None:
+        """Returns when the transport wants more octets."""
+        if self._error:
+            raise self._error
+        if self._writable:
+            await self._writable
+
+    async def reply(self, timeout: float) -> Reply:
+        """The next reply, in the order of the commands. Raises TimeoutError, OSError or
+        ProtocolError; after that the connection is of no use."""
+        while not self._replies:
+            if self._error:
+                raise self._error
+            self._reply_waiter = self._loop.create_future()
+            async with asyncio.timeout(timeout):
+                await self._reply_waiter
+        return self._replies.popleft()
+
+    def close(self) -> None:
+        """Politely if the server is in a state to hear it, at once in any case."""
+        if self.usable:
+            self._transport.write(b"QUIT\r\n")
+            self._expected += 1
+        self._fail(ConnectionResetError("closed by us"))
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up in the middle of whatever it is, without another octet."""
+        self._fail(ConnectionResetError("closed by us"))
+        self._transport.abort()
+
+    # -- asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        if self._error:
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        try:
+            for line in lines:
+                self._take_line(line.rstrip(b"\r"))
+            if len(self._buffer) > _LONGEST_LINE_BYTES:
+                raise ProtocolError("a reply line without end")
+        except ProtocolError as error:
+            self._fail(error)
+            self._transport.abort()
+
+    def eof_received(self) -> bool:
+        self._fail(ConnectionResetError("the server hung up"))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("the connection was lost"))
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # -- replies
+
+    def _take_line(self, line: bytes) -> None:
+        match = _LINE.fullmatch(line)
+        if not match or len(line) > _LONGEST_LINE_BYTES or len(self._lines) >= _MOST_LINES:
+            raise ProtocolError(f"not a reply: {line[:80]!r}")
+        self._lines.append((match[3] or b"").decode("utf-8", "replace"))
+        if match[2] == b"-":
+            return
+        reply = reply_from_lines(int(match[1]), self._lines)
+        self._lines = []
+        if not self._expected:
+            if reply.code >= 400:
+                self._fail(EarlyReplyError(reply))
+                return
+            raise ProtocolError(f"a reply that nobody asked for: {reply}")
+        self._expected -= 1
+        self._replies.append(reply)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reply_waiter and not self._reply_waiter.done():
+            self._reply_waiter.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._wake()
+        self.resume_writing()
