@@ -1,0 +1,136 @@
+"""The composition root: builds the parts in the order in which a message meets them, starts them,
+and stops them in an order that loses nothing.
+
+accept -> (keeper) -> queue -> route -> deliver -> record, with dispatch between them.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from relay import __version__
+from relay.accept.listener import Acceptance
+from relay.config.schema import Config
+from relay.deliver.pool import Deliverer
+from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.keeper import Capacity, Keeper
+from relay.model import events
+from relay.model.budget import Budget
+from relay.model.events import Event
+from relay.model.ports import Retention, Store, StoreError
+from relay.queue.sqlite.store import SqliteStore
+from relay.record.audit import Prettifier, json_line
+from relay.record.mirror import Mirror
+from relay.route.plan import Snapshot
+from relay.route.tenancy import Tenancy
+
+diagnostics = structlog.get_logger("relay")
+
+_PURGE_EVERY_S = 600.0
+# The writer thread asks for the interpreter lock at every SQL step; at the default of 5 ms it
+# would wait for the loop each time.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+class App:
+    """One relay: ``run`` until SIGTERM or SIGINT."""
+
+    def __init__(self, config: Config, store_path: Path) -> None:
+        self._config = config
+        self._store_path = store_path
+        self._stop = asyncio.Event()
+        self._stop_reason = ""
+
+    async def run(self) -> None:
+        """Raises StoreError or OSError where it can't start; it has told nobody 250 then."""
+        config = self._config
+        mirror = Mirror(sys.stdout.fileno(), _prettifier())
+        # keep it
+        store = SqliteStore(self._store_path, render=json_line, committed=_mirrored(mirror))
+        recovered = await store.open()
+        # choose
+        tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
+        snapshot = Snapshot(config, tenancy)
+        # hand over
+        deliverer = Deliverer(config.upstreams, config.hostname, config.timeouts)
+        # tie them
+        budget = Budget(config.limits.memory)
+        dispatcher = Dispatcher(config, snapshot, store, deliverer, budget)
+        capacity = Capacity(config.queue, self._store_path.parent, store)
+        # take responsibility
+        keeper = Keeper(store, dispatcher, capacity)
+        acceptance = Acceptance(config, keeper, tenancy, store, budget)
+
+        housekeeping = asyncio.create_task(self._keep_house(store))
+        try:
+            dispatcher.start()
+            listeners = await acceptance.start()
+            self._tell_started(store, listeners, recovered)
+            await self._until_told_to_stop()
+            store.tell(events.relay_stopping(self._stop_reason))
+        finally:
+            await acceptance.stop(config.timeouts.drain)
+            await dispatcher.stop(config.timeouts.drain)
+            deliverer.close()
+            housekeeping.cancel()
+            store.tell(events.relay_stopped(store.usage.messages))
+            await store.close()
+            mirror.close()
+
+    def _tell_started(self, store: Store, listeners: Sequence[str], recovered: int) -> None:
+        config = self._config
+        path = str(config.source) if config.source else None
+        store.tell(events.config_loaded(path, len(config.tenants), len(config.upstreams)))
+        store.tell(events.relay_started(__version__, listeners, recovered, os.getpid()))
+        # What is alive now lives on: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def _until_told_to_stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, number)
+        await self._stop.wait()
+
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        self._stop_reason = number.name
+        self._stop.set()
+
+    async def _keep_house(self, store: Store) -> None:
+        queue, audit = self._config.queue, self._config.audit
+        retention = Retention(queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
+        while True:
+            try:
+                await store.purge(retention, time.time())
+            except StoreError as error:
+                diagnostics.warning("can't purge, trying again later", error=str(error))
+            await asyncio.sleep(_PURGE_EVERY_S)
+
+
+def serve(config: Config, store_path: Path) -> None:
+    """Run in the foreground until told to stop."""
+    import uvloop
+
+    os.umask(0o007)  # the store is for its user and group, whatever the service manager says
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(App(config, store_path).run())
+
+
+def _prettifier() -> Prettifier | None:
+    return Prettifier(colors=True) if sys.stdout.isatty() else None
+
+
+def _mirrored(mirror: Mirror) -> Callable[[Sequence[tuple[Event, bytes]]], None]:
+    def committed(told: Sequence[tuple[Event, bytes]]) -> None:
+        mirror.write([line for _, line in told])
+
+    return committed
