@@ -97,11 +97,12 @@ class App:
     async def _until_told_to_stop(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_stop, number)
+            loop.add_signal_handler(number, self.stop, number.name)
         await self._stop.wait()
 
-    def _told_to_stop(self, number: signal.Signals) -> None:
-        self._stop_reason = number.name
+    def stop(self, reason: str) -> None:
+        """Ask it to stop; ``run`` returns when it has."""
+        self._stop_reason = reason
         self._stop.set()
 
     async def _keep_house(self, store: Store) -> None:
@@ -109,7 +110,7 @@ class App:
         retention = Retention(queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
         while True:
             try:
-                await store.purge(retention, time.time())
+                await store.purge(time.time(), queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
             except StoreError as error:
                 diagnostics.warning("can't purge, trying again later", error=str(error))
             await asyncio.sleep(_PURGE_EVERY_S)

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import aiosmtplib
 
@@ -127,8 +128,8 @@ class _Setup:
             raise ConnectError(Deferred(Cause.AUTHENTICATION_FAILED, Scope.UPSTREAM, detail=detail))
 
     def _taken_over(self) -> Connection:
-        transport = self._client.transport
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        transport = cast("asyncio.Transport", self._client.transport)
         size = self._client.esmtp_extensions.get("size", "")
         offers = Offers(
             pipelining=self._client.supports_extension("pipelining"),
@@ -166,8 +167,9 @@ class _Setup:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The exception at the bottom, which says what happened."""
-    while error.__cause__ is not None:
+    """The exception at the bottom, which says what happened (below a time-out is only the
+    cancellation by which asyncio brings it about)."""
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
 

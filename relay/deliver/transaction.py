@@ -11,7 +11,7 @@ from relay.config.schema import Timeouts
 from relay.deliver import classify
 from relay.deliver.classify import Phase
 from relay.deliver.connection import Connection
-from relay.deliver.wire import EarlyReplyError
+from relay.deliver.wire import DismissedError, ProtocolError
 from relay.model.causes import Cause, Scope
 from relay.model.ports import StoreError
 from relay.model.reply import Reply
@@ -52,10 +52,9 @@ class Transaction:
             return self._for_all(unfit)
         try:
             return self._for_all(await self._hand_over())
-        except EarlyReplyError as early:
+        except DismissedError as dismissed:
             self._wire.abort()
-            phase = Phase.CONTENT if self._phase is Phase.AFTER_DOT else self._phase
-            return self._for_all(classify.of_reply(phase, early.reply))
+            return self._for_all(classify.of_reply(self._phase, dismissed.reply))
         except StoreError as error:
             self._wire.abort()
             detail = f"the content could not be read from the store: {error}"
@@ -116,35 +115,46 @@ class Transaction:
     async def _replies_to_envelope(self, recipients: int) -> Trouble | None:
         """The replies to MAIL, every RCPT and DATA, all of which are under way."""
         mail = await self._reply()
+        if mail.code // 100 != 2:
+            await self._skip_replies(recipients + 1)
+            return classify.of_reply(Phase.MAIL, mail)
         self._phase = Phase.RCPT
-        rcpts = [await self._reply() for _ in range(recipients)]
+        trouble = self._judge([await self._reply() for _ in range(recipients)])
+        if trouble:
+            await self._skip_replies(1)
+            return trouble
         self._phase = Phase.DATA
         data = await self._reply()
-        trouble = self._judge(mail, rcpts)
-        if data.code != 354:
-            return trouble or classify.of_reply(Phase.DATA, data)
-        if trouble:
-            # It asks for content although there is nobody to receive it (RFC 2920 section 3.1):
-            # give it none, on a connection that is not used again.
+        return None if data.code == 354 else classify.of_reply(Phase.DATA, data)
+
+    async def _skip_replies(self, count: int) -> None:
+        """What the server says to commands that have lost their point, if it still says anything.
+
+        One that asks for content although there is nobody to receive it (RFC 2920 section 3.1)
+        gets none, on a connection that is not used again.
+        """
+        try:
+            replies = [await self._wire.reply(self._timeouts.reply) for _ in range(count)]
+        except (ProtocolError, OSError):
             self._wire.abort()
-        return trouble
+        else:
+            if replies[-1].code == 354:
+                self._wire.abort()
 
     async def _envelope_step_by_step(self, envelope: list[bytes]) -> Trouble | None:
         mail = await self._ask(envelope[0])
-        if not mail.positive:
+        if mail.code // 100 != 2:
             return classify.of_reply(Phase.MAIL, mail)
         self._phase = Phase.RCPT
-        trouble = self._judge(mail, [await self._ask(command) for command in envelope[1:]])
+        trouble = self._judge([await self._ask(command) for command in envelope[1:]])
         if trouble:
             return trouble
         self._phase = Phase.DATA
         data = await self._ask(b"DATA\r\n")
         return None if data.code == 354 else classify.of_reply(Phase.DATA, data)
 
-    def _judge(self, mail: Reply, rcpts: list[Reply]) -> Trouble | None:
-        """Notes each recipient's refusal; the trouble of all where none is left."""
-        if mail.code // 100 != 2:
-            return classify.of_reply(Phase.MAIL, mail)
+    def _judge(self, rcpts: list[Reply]) -> Trouble | None:
+        """Notes each recipient's refusal; a trouble where nobody is left."""
         for position, reply in enumerate(rcpts):
             if reply.code // 100 != 2:
                 self._refused[position] = classify.of_reply(Phase.RCPT, reply)
@@ -172,4 +182,6 @@ class Transaction:
     async def _reply(self) -> Reply:
         reply = await self._wire.reply(self._timeouts.reply)
         self.began = True
+        if reply.code == 421:
+            raise DismissedError(reply)
         return reply

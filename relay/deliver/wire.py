@@ -19,8 +19,8 @@ class ProtocolError(Exception):
     """The server does not speak SMTP as it should."""
 
 
-class EarlyReplyError(ConnectionError):
-    """The server refused before it was asked: while content was on its way, or while idle."""
+class DismissedError(ConnectionError):
+    """The server ended the dialogue, in words: with 421, or with a refusal it was not asked for."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -126,7 +126,7 @@ class Wire(asyncio.Protocol):
         self._lines = []
         if not self._expected:
             if reply.code >= 400:
-                self._fail(EarlyReplyError(reply))
+                self._fail(DismissedError(reply))
                 return
             raise ProtocolError(f"a reply that nobody asked for: {reply}")
         self._expected -= 1

@@ -5,8 +5,7 @@ the dispatcher ask the same one; the steps it took are part of the answer.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from relay.config.schema import Config, Default, Tenant
 from relay.model.message import Message, Recipient
@@ -22,7 +21,7 @@ class Snapshot:
 
     config: Config
     tenancy: Tenancy
-    toggles: Mapping[str, Toggle] = MappingProxyType({})
+    toggles: Mapping[str, Toggle] = field(default_factory=dict)
     generation: int = 0
 
     def is_enabled(self, tenant: Tenant) -> bool:

@@ -1,0 +1,134 @@
+import copy
+from pathlib import Path
+
+import pytest
+
+from relay.config.secrets import PLAIN, Secret, SecretError, secret
+
+
+def test_env_is_looked_up_when_it_is_revealed() -> None:
+    environ: dict[str, str] = {}
+    reference = secret("env:KEY", environ)
+    with pytest.raises(SecretError, match="variable KEY is not set"):
+        reference.reveal()
+    environ["KEY"] = "s3cret"
+    assert reference.reveal() == "s3cret"
+    assert reference.reference == "env:KEY"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_file_is_read_without_its_line_end(tmp_path: Path, end: str) -> None:
+    (tmp_path / "key").write_text("s3cret " + end)
+    reference = secret(f"file:{tmp_path}/key")
+    assert reference.reveal() == "s3cret "
+    assert reference.reference == f"file:{tmp_path}/key"
+    assert reference.file == tmp_path / "key"
+
+
+def test_half_a_rotation_is_not_seen(tmp_path: Path) -> None:
+    """file: rotates at reload, which makes new values; a live one keeps what it has read."""
+    (tmp_path / "key").write_text("old")
+    reference = secret(f"file:{tmp_path}/key")
+    assert reference.reveal() == "old"
+    (tmp_path / "key").write_text("new")
+    assert reference.reveal() == "old"
+    assert secret(f"file:{tmp_path}/key").reveal() == "new"
+
+
+def test_credential_is_found_in_the_services_directory(tmp_path: Path) -> None:
+    (tmp_path / "acme").write_text("s3cret\n")
+    reference = secret("credential:acme", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert reference.reveal() == "s3cret"
+
+
+def test_an_absent_credential_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    reference = secret("credential:none-such", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    with pytest.raises(SecretError) as raised:
+        reference.reveal()
+    for part in (str(tmp_path), "/run/credentials/relay.service", "/run/secrets", "LoadCredential"):
+        assert part in str(raised.value)
+
+
+def test_a_plain_secret_is_itself() -> None:
+    assert secret("vault:s3cret").reveal() == "vault:s3cret"
+    assert secret("s3cret").reference == PLAIN
+    assert secret("s3cret").plain
+    assert not secret("env:KEY").plain
+
+
+def test_a_variable_that_is_the_secret_is_named() -> None:
+    from_variable = Secret("s3cret", variable="RELAY_SMTP_PASSWORD")
+    assert from_variable.reference == "env:RELAY_SMTP_PASSWORD"
+    assert from_variable.reveal() == "s3cret"
+    assert not from_variable.plain
+
+
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"one\ntwo\n", "line break"),
+        (b"s3c\0ret", "control character"),
+        (b"s3cret\xff", "not text in UTF-8"),
+    ],
+)
+def test_a_file_without_one_secret_is_named(tmp_path: Path, content: bytes, trouble: str) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SecretError, match=trouble) as raised:
+        secret(f"file:{tmp_path}/key").reveal()
+    assert str(tmp_path / "key") in str(raised.value)
+    assert "s3c" not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SecretError, match=f"no file {tmp_path}/key"):
+        secret(f"file:{tmp_path}/key").reveal()
+
+
+def test_a_closed_file_is_told_with_owner_and_group(closed_directory: Path) -> None:
+    with pytest.raises(SecretError, match=r"no permission .* belongs to \S+:\S+ \(mode 0000\)"):
+        secret(f"file:{closed_directory}/closed").reveal()
+
+
+def test_a_closed_directory_is_not_taken_for_an_absent_credential(closed_directory: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(closed_directory / "inner")}
+    with pytest.raises(SecretError, match=r"no permission .* a directory above it is closed"):
+        secret("credential:acme", environ).reveal()
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("", "is empty"),
+        ("sealed:s3cret", "sealed: is not there yet"),
+        ("env:", "name of a variable"),
+        ("env:MY KEY", "name of a variable"),
+        ("file:secrets/acme", "a whole path"),
+        ("credential:../acme", "the credential's name"),
+        ("credential:", "the credential's name"),
+        ("s3cret\n", "line break"),
+    ],
+)
+def test_a_broken_reference_gets_advice(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice) as raised:
+        secret(text)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_no_way_of_looking_at_a_secret_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret")
+    for one in (secret("s3cret"), secret(f"file:{tmp_path}/key"), Secret("s3cret", variable="V")):
+        one.reveal()
+        for seen in (repr(one), str(one), f"{one}", f"{one!s:>9}", repr([one]), one.reference):
+            assert "s3cret" not in seen
+        assert not hasattr(one, "__dict__")
+
+
+def test_equal_references_are_equal_and_copies_too() -> None:
+    assert secret("env:KEY") == secret("env:KEY")
+    assert secret("env:KEY") != secret("env:OTHER")
+    assert secret("one") != secret("other")
+    assert len({secret("env:KEY"), secret("env:KEY")}) == 1
+    assert copy.copy(secret("one")) == secret("one")

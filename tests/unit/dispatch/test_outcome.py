@@ -1,0 +1,112 @@
+"""From results to what is stored and told."""
+
+import time
+
+import pytest
+
+from relay.dispatch.outcome import Outcome, settled
+from relay.model.causes import Cause, Scope
+from relay.model.events import Way
+from relay.model.message import Content, Ending, Message, Origin, Recipient, State
+from relay.model.reply import Reply
+from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
+from relay.model.retry import Schedule
+
+NOW = time.time()
+SCHEDULE = Schedule(first_s=30, factor=2, longest_s=3600, give_up_after_s=1000)
+OK = Relayed(Reply(250, "2.0.0", "ok"))
+LATER = Deferred(Cause.RECIPIENT_REFUSED, Scope.RECIPIENT, Reply(450, "4.2.0", "later"))
+DOWN = Deferred(Cause.CONNECTION_REFUSED, Scope.UPSTREAM, detail="refused")
+NO = Failed(Cause.RECIPIENT_REFUSED, Scope.RECIPIENT, Reply(550, "5.1.1", "no such user"))
+
+
+def message(recipients: int, *, age_s: float = 0, attempt: int = 1) -> Message:
+    return Message(
+        queue_id="0RQ4MPG92452P",
+        arrived_at=NOW - age_s,
+        expires_from=NOW - age_s,
+        tenant="old",
+        priority=1,
+        reverse_path="shop@acme.example",
+        header_from="shop@acme.example",
+        message_id="<x@y>",
+        smtputf8=False,
+        body_8bit=False,
+        origin=Origin("127.0.0.1", "web"),
+        recipients=tuple(Recipient(i, f"r{i}@x.example") for i in range(recipients)),
+        content=Content(10, 10),
+        attempt=attempt,
+    )
+
+
+def settle(mail: Message, *results: Result, schedule: Schedule = SCHEDULE):
+    outcome = Outcome(
+        Way("up", "tenant"), mail.recipients, Attempt(results, "mx[::1]:465", None, 0.1)
+    )
+    return settled(mail, "acme", [outcome], schedule, now=NOW, chance=0.5)
+
+
+def names(told: list) -> list[str]:
+    return [event.name for event in told]
+
+
+def test_relayed_is_done() -> None:
+    settlement, told = settle(message(1), OK)
+    assert (settlement.ending, settlement.tenant) == (Ending.DONE, "acme")
+    assert names(told) == ["email.sent"]
+    assert told[0].tenant == "acme"
+    assert told[0].fields["recipients"] == ["r0@x.example"]
+
+
+def test_each_distinct_result_is_one_event() -> None:
+    settlement, told = settle(message(5), OK, NO, OK, LATER, NO)
+    assert names(told) == ["email.sent", "email.send_failed", "email.deferred"]
+    assert [event.fields["recipients"] for event in told] == [
+        ["r0@x.example", "r2@x.example"],
+        ["r1@x.example", "r4@x.example"],
+        ["r3@x.example"],
+    ]
+    assert settlement.ending is Ending.WAITS
+    assert told[1].fields["remedy"]
+    assert settlement.due == pytest.approx(NOW + 30)
+
+
+def test_failed_beside_relayed_is_a_dead_letter() -> None:
+    settlement, told = settle(message(2), OK, NO)
+    assert settlement.ending is Ending.DEAD
+    assert names(told) == ["email.sent", "email.send_failed", "email.dead_lettered"]
+    assert told[-1].fields["recipients"] == ["r1@x.example"]
+
+
+def test_past_give_up_after_it_expires() -> None:
+    settlement, told = settle(message(1, age_s=1000, attempt=6), DOWN)
+    assert names(told) == ["email.deferred", "email.expired", "email.dead_lettered"]
+    assert settlement.ending is Ending.DEAD
+    assert settlement.recipients[0].state is State.EXPIRED
+    assert settlement.recipients[0].cause is Cause.CONNECTION_REFUSED
+    assert (told[1].fields["cause"], told[1].fields["last_cause"]) == (
+        "expired",
+        "connection_refused",
+    )
+
+
+def test_the_last_attempt_comes_when_its_time_is_up_and_not_later() -> None:
+    settlement, _ = settle(message(1, age_s=900, attempt=6), DOWN)
+    assert settlement.due == pytest.approx(NOW + 100)
+
+
+def test_attempts_count_only_failures_of_ones_own() -> None:
+    thrice = Schedule(30, 2, 3600, 10**6, attempts=1)
+    waits, _ = settle(message(1, attempt=9), DOWN, schedule=thrice)
+    assert waits.ending is Ending.WAITS
+    gives_up, told = settle(message(1), LATER, schedule=thrice)
+    assert gives_up.ending is Ending.DEAD
+    assert names(told) == ["email.deferred", "email.expired", "email.dead_lettered"]
+
+
+def test_recipients_without_an_outcome_are_left_alone() -> None:
+    mail = message(2)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((OK,), None, None, 0))
+    settlement, _ = settled(mail, "acme", [outcome], SCHEDULE, now=NOW, chance=0.5)
+    assert settlement.ending is Ending.WAITS
+    assert [r.position for r in settlement.recipients] == [0]
