@@ -110,7 +110,9 @@ class App:
         retention = Retention(queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
         while True:
             try:
-                await store.purge(time.time(), queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
+                await store.purge(
+                    time.time(), queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes
+                )
             except StoreError as error:
                 diagnostics.warning("can't purge, trying again later", error=str(error))
             await asyncio.sleep(_PURGE_EVERY_S)

@@ -164,10 +164,14 @@ class Transaction:
 
     async def _content(self) -> Result:
         self._phase = Phase.CONTENT
+        # The last piece goes with the final dot: one TLS record and system call for most messages.
+        last = b""
         async for piece in self._handover.content():
-            self._wire.send(piece, replies=0)
-            await self._wire.drained()
-        self._wire.send(_END, replies=1)
+            if last:
+                self._wire.send(last, replies=0)
+                await self._wire.drained()
+            last = piece
+        self._wire.send(last + _END, replies=1)
         self._phase = Phase.AFTER_DOT
         reply = await self._wire.reply(self._timeouts.data_reply)
         self._connection.unfinished = False

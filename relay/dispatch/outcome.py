@@ -36,7 +36,8 @@ def settled(
     model.retry."""
     told: list[Event] = []
     changed: dict[int, Recipient] = {}
-    message = replace(message, tenant=tenant)
+    if message.tenant != tenant:
+        message = replace(message, tenant=tenant)
     for outcome in outcomes:
         told += _events(message, outcome)
         for recipient, result in zip(outcome.recipients, outcome.attempt.results, strict=True):

@@ -5,12 +5,18 @@ appended at the end of every index. The alphabet is Crockford's: no I, L, O or U
 """
 
 import random
+import re
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+# int() reads base 32 in C, but with its own digits.
+_TO_INT_DIGITS = str.maketrans(
+    _ALPHABET + _ALPHABET.lower(), "0123456789abcdefghijklmnopqrstuv" * 2
+)
 LENGTH = 13
+# The first of 13 characters holds but 3 bits of the 63.
+_IDENTIFIER = re.compile(rf"[0-7][{_ALPHABET}]{{{LENGTH - 1}}}", re.ASCII | re.IGNORECASE)
 
 # 51 bits of microseconds since 2020 last until 2091; 12 random bits keep two processes apart.
 _EPOCH_US = 1_577_836_800_000_000
@@ -45,17 +51,9 @@ def encode(number: int) -> str:
 
 def decode(text: str) -> int:
     """The number behind an identifier; ValueError for anything that is not one."""
-    if len(text) != LENGTH:
+    if not _IDENTIFIER.fullmatch(text):
         raise ValueError(f"not an identifier: {text!r}")
-    number = 0
-    for character in text.upper():
-        value = _VALUES.get(character)
-        if value is None:
-            raise ValueError(f"not an identifier: {text!r}")
-        number = number << 5 | value
-    if number >> 63:
-        raise ValueError(f"not an identifier: {text!r}")
-    return number
+    return int(text.translate(_TO_INT_DIGITS), 32)
 
 
 def first_at(unix_s: float) -> int:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -34,7 +35,13 @@ _LEVELS = {
 
 def rfc3339(unix_s: float) -> str:
     """UTC with microseconds, as every event has it."""
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    second, micros = divmod(round(unix_s * 1_000_000), 1_000_000)
+    return f"{_to_the_second(second)}.{micros:06}Z"
+
+
+@lru_cache(maxsize=16)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def json_line(event: Event) -> bytes:
