@@ -1,0 +1,161 @@
+"""Large content: one file each, in a directory beside the store.
+
+A file is written and synced before a message names it, and removed after the commit that ends the
+message; what a crash leaves behind is removed at the next start. This module knows no database.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Generator
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from relay.model.identifiers import new_identifier
+from relay.model.ports import StoreError
+
+T = TypeVar("T")
+
+# Large enough that the way through a thread (some 50 us) does not count, small enough that a
+# hundred sessions stay within the memory of DESIGN, section 1.
+PIECE_BYTES = 256 * 1024
+
+
+def spool_path(store: Path) -> Path:
+    return store.with_name(store.name + ".spool")
+
+
+class SpoolDirectory:
+    """``executor`` runs what touches the disk while mail arrives and leaves."""
+
+    def __init__(self, path: Path, executor: Executor) -> None:
+        self.path = path
+        self._executor = executor
+        # Names that would survive power loss and that no message has yet.
+        self.synced: set[str] = set()
+
+    def create(self) -> None:
+        if not self.path.is_dir():
+            self.path.mkdir()
+            self.path.chmod(0o2770)
+
+    def new_file(self) -> "File":
+        return File(self, new_identifier())
+
+    async def read(self, name: str, size: int) -> AsyncIterator[bytes]:
+        """The octets of a file that should hold at least ``size``."""
+        source = pieces(self.path, name, size)
+        try:
+            while piece := await self.run(lambda: next(source, b"")):
+                yield piece
+        finally:
+            # Still reading for a task that was cancelled? Then it closes with its last reference.
+            with suppress(ValueError):
+                source.close()
+
+    def remove(self, names: Collection[str]) -> None:
+        """In the background: what can't be removed now goes at the next start."""
+        for name in names:
+            self.submit(partial(_unlink, self.path / name))
+
+    def sweep(self, named: Collection[str]) -> int:
+        """Remove the files that no message names; the number of them."""
+        orphans = [entry for entry in self.path.iterdir() if entry.name not in named]
+        for orphan in orphans:
+            _unlink(orphan)
+        return len(orphans)
+
+    def sync(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror or error}") from error
+
+    def submit(self, work: Callable[[], None]) -> None:
+        # After close() the executor takes nothing more: the next start removes the file.
+        with suppress(RuntimeError):
+            self._executor.submit(work)
+
+
+class File:
+    """model.ports.SpoolFile. The file is made by the first write, off the event loop: in a busy
+    file system even that can wait for somebody else's sync."""
+
+    def __init__(self, directory: SpoolDirectory, name: str) -> None:
+        self.name = name
+        self._directory = directory
+        self._path = directory.path / name
+        self._descriptor: int | None = None
+        self._discarded = False
+        # A discard may come while a write, whose task was cancelled, is still going on.
+        self._lock = Lock()
+
+    async def write(self, octets: bytes) -> None:
+        await self._directory.run(lambda: self._write(octets))
+
+    async def sync(self) -> None:
+        await self._directory.run(self._sync)
+        self._directory.synced.add(self.name)
+
+    def discard(self) -> None:
+        self._directory.synced.discard(self.name)
+        if not self._discarded:
+            self._discarded = True
+            self._directory.submit(self._remove)
+
+    def _write(self, octets: bytes) -> None:
+        with self._lock:
+            descriptor = self._open()
+            rest = memoryview(octets)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+
+    def _sync(self) -> None:
+        with self._lock:
+            os.fsync(self._open())
+            self._close()
+            self._directory.sync()
+
+    def _remove(self) -> None:
+        with self._lock:
+            self._close()
+            _unlink(self._path)
+
+    def _open(self) -> int:
+        if self._discarded:
+            raise FileNotFoundError(f"{self._path} was discarded")
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o660)
+            os.fchmod(self._descriptor, 0o660)
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def pieces(directory: Path, name: str, size: int) -> Generator[bytes, None, None]:
+    """The octets of a file; OSError where it is missing or shorter than ``size``: what lacks its
+    end must never be handed over as if it were whole."""
+    with open(directory / name, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size < size:
+            raise OSError(f"{directory / name} is shorter than the message's {size} octets")
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -1,0 +1,74 @@
+"""Opens the store for a person at the command line, or says in words why it can't be opened."""
+
+import os
+import pwd
+import sqlite3
+from contextlib import suppress
+from grp import getgrgid
+from pathlib import Path
+from sqlite3 import Connection
+
+from relay.model.ports import StoreError
+from relay.queue.errors import StoreForbidden, StoreMissing
+from relay.queue.sqlite import opening
+from relay.queue.sqlite.failure import explained
+
+
+def open_existing(path: Path) -> Connection:
+    """Raises StoreMissing, StoreForbidden or StoreUnusable, each with what to do about it."""
+    _check_rights(path)
+    try:
+        opening.check_file(path)
+        connection = opening.connect(path)
+    except sqlite3.Error as error:
+        raise explained(path, error) from error
+    try:
+        opening.verify(path, connection)
+    except (sqlite3.Error, StoreError) as error:
+        connection.close()
+        raise explained(path, error) from error
+    return connection
+
+
+def forbidden(path: Path) -> StoreForbidden:
+    """Names the nearest thing that can be seen of ``path``, and the group that may use it."""
+    seen = path
+    while seen != seen.parent and not _is_seen(seen):
+        seen = seen.parent
+    group = seen.stat().st_gid
+    try:
+        name = getgrgid(group).gr_name
+    except KeyError:
+        name = str(group)
+    who = _user()
+    return StoreForbidden(
+        f"{path} is closed to {who}: {seen} belongs to group {name}; use sudo, or join the group: "
+        f"sudo usermod -aG {name} {who} (and log in anew)"
+    )
+
+
+def _check_rights(path: Path) -> None:
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise forbidden(path) from error
+    except OSError as error:
+        raise StoreMissing(f"no store at {path}; has `relay serve` run?") from error
+    # Reading needs the right to write, too: SQLite keeps its readers' marks beside the file.
+    for needed in (path, path.parent):
+        if not os.access(needed, os.R_OK | os.W_OK, effective_ids=True):
+            raise forbidden(needed)
+
+
+def _is_seen(path: Path) -> bool:
+    with suppress(OSError):
+        path.stat()
+        return True
+    return False
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,212 @@
+"""What the verbs of the command line do to the store, with the relay up or down.
+
+Synchronous and short-lived. Each change and the events that tell of it are one transaction, which
+also moves the generation, so that a running relay looks before its next attempt.
+"""
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+
+from relay.model.events import Event, tenant_reset, tenant_toggled
+from relay.model.identifiers import decode
+from relay.model.ports import StoreError
+from relay.model.toggle import Toggle
+from relay.queue.lock import is_served, lock_path
+from relay.queue.spool import pieces, spool_path
+from relay.queue.sqlite import editing, listing, trail
+from relay.queue.sqlite.access import forbidden, open_existing
+from relay.queue.sqlite.changes import add_events
+from relay.queue.sqlite.counting import Counts, counts
+from relay.queue.sqlite.editing import no_such_message
+from relay.queue.sqlite.failure import explained
+from relay.queue.sqlite.listing import Listed, Selection
+from relay.queue.sqlite.queries import SQL
+from relay.queue.sqlite.retention import Render
+from relay.queue.sqlite.rows import micros, toggle_from, toggle_row
+from relay.queue.sqlite.trail import Wanted
+
+# Messages that are retried in one transaction, so that the relay's writer never waits for long.
+_RETRIED_AT_ONCE = 200
+
+
+class Administration:
+    """``with Administration(path, render) as administration:``; raises StoreMissing, StoreForbidden
+    or StoreUnusable at once, StoreError later. ``render`` makes the line of an event."""
+
+    def __init__(self, path: Path, render: Render) -> None:
+        self._path = path
+        self._render = render
+        self._connection = open_existing(path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Administration":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- toggles
+
+    def set_toggle(self, toggle: Toggle) -> None:
+        with self._change() as change:
+            change.connection.execute(SQL["set_toggle"], toggle_row(toggle))
+            change.events.append(tenant_toggled(toggle))
+
+    def reset_toggle(self, tenant: str, actor: str, reason: str) -> None:
+        """From here on the configuration's word counts for the tenant."""
+        with self._change() as change:
+            change.connection.execute(SQL["reset_toggle"], (tenant,))
+            change.events.append(tenant_reset(tenant, actor, reason))
+
+    def toggles(self) -> dict[str, Toggle]:
+        with self._explained():
+            rows = self._connection.execute(SQL["toggles"], {"now": micros(time.time())})
+            return {toggle.tenant: toggle for toggle in map(toggle_from, rows.fetchall())}
+
+    # -- messages
+
+    def messages(
+        self, dead: bool, tenant: str | None = None, limit: int | None = None
+    ) -> Iterator[Listed]:
+        """What is queued in order of arrival, or the dead letters in order of death."""
+        with self._explained():
+            pages = listing.pages(self._connection, Selection(dead, tenant))
+            yield from islice(chain.from_iterable(pages), limit)
+
+    def message(self, queue_id: str) -> Listed | None:
+        with self._explained():
+            return listing.one(self._connection, queue_id)
+
+    def content(self, queue_id: str) -> Iterator[bytes]:
+        """The octets in wire form. Raises NoSuchMessage."""
+        listed = self.message(queue_id)
+        if listed is None:
+            raise no_such_message(queue_id)
+        content = listed.message.content
+        with self._explained():
+            if content.spool is not None:
+                yield from pieces(spool_path(self._path), content.spool, content.size)
+                return
+            row = self._connection.execute(SQL["octets"], (decode(queue_id),)).fetchone()
+            if row is None:
+                raise no_such_message(queue_id)
+            yield row[0]
+
+    def retry(self, which: Iterable[str] | Selection, actor: str) -> list[str]:
+        """The queue_ids of those that are tried again: not the unknown, nor those that a running
+        relay is trying already. Of dead letters, only the recipients that failed or expired."""
+        retried: list[str] = []
+        for numbers in self._batches(which):
+            with self._change() as change:
+                told = editing.retry(
+                    change.connection, numbers, actor, now=time.time(), served_by=self._served_by()
+                )
+                change.events.extend(told)
+            retried += [event.queue_id for event in told if event.queue_id]
+        return retried
+
+    def drop(self, queue_id: str, actor: str) -> None:
+        """Raises NoSuchMessage, and UnderWay where a running relay is handing it over."""
+        with self._change() as change:
+            event, spool = editing.drop(
+                change.connection, queue_id, actor, served_by=self._served_by()
+            )
+            change.events.append(event)
+        if spool:
+            with suppress(OSError):
+                (spool_path(self._path) / spool).unlink()
+
+    def counts(self) -> Counts:
+        with self._explained():
+            return counts(self._connection)
+
+    # -- the trail
+
+    def events(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        names: Collection[str] = (),
+        tenant: str | None = None,
+        queue_id: str | None = None,
+        after_id: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[bytes]:
+        """Lines as they were stored, in order of their time: from ``since`` on (Unix seconds) and
+        before ``until``; behind ``after_id`` (an event_id), the first ``limit`` of them."""
+        wanted = Wanted(since, until, names, tenant, queue_id, after_id, limit)
+        with self._explained():
+            yield from trail.events(self._connection, wanted)
+
+    # -- within
+
+    @contextmanager
+    def _change(self) -> Iterator["_Change"]:
+        """One transaction: what is done to ``connection``, the ``events`` of it, the generation."""
+        change = _Change(self._connection, [])
+        with self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield change
+                add_events(self._connection, [(e, self._render(e)) for e in change.events])
+                self._connection.execute(SQL["move_generation"])
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from error
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or self._path}: {error.strerror or error}"
+            ) from error
+
+    def _served_by(self) -> int | None:
+        try:
+            return is_served(self._path)
+        except PermissionError as error:
+            raise forbidden(lock_path(self._path)) from error
+
+    def _batches(self, which: Iterable[str] | Selection) -> Iterator[list[int]]:
+        if isinstance(which, Selection):
+            for page in listing.pages(self._connection, which):
+                yield _numbers(listed.message.queue_id for listed in page)
+            return
+        numbers = iter(_numbers(which))
+        while some := list(islice(numbers, _RETRIED_AT_ONCE)):
+            yield some
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    connection: Connection
+    events: list[Event]
+
+
+def _numbers(queue_ids: Iterable[str]) -> list[int]:
+    """Those that can be queue_ids at all; no message has any other."""
+    numbers = []
+    for queue_id in queue_ids:
+        with suppress(ValueError):
+            numbers.append(decode(queue_id))
+    return numbers

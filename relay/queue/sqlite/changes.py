@@ -1,0 +1,146 @@
+"""What is to be changed, and how any number of changes become a handful of statements.
+
+Each step of a statement lets go of the interpreter lock, and getting it back from a busy event
+loop costs up to a switch interval. So rows are gathered over all changes of a transaction: for 20
+messages 330 us instead of 1.6 ms each beside a spinning thread, at an interval of 0.1 ms.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from sqlite3 import Connection
+from typing import Any
+
+from relay.queue.sqlite.ledger import Ledger, charge_ledger
+from relay.queue.sqlite.queries import SQL
+from relay.queue.sqlite.rows import Line, Row, event_row, json_text
+
+# Up to here contents go in as parameters, of which SQLite keeps copies in its cached statements;
+# larger ones are written chunk by chunk, without a copy of the whole.
+SMALL_CONTENT_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a piece of work came to, and the events to be stored with it."""
+
+    value: Any
+    lines: Sequence[Line] = ()
+
+
+Work = Callable[[Connection], Outcome]
+
+
+@dataclass(slots=True)
+class Change:
+    """What is stored in one transaction or not at all. ``work`` comes after the rows; ``stored``
+    is called on the event loop after the commit, even if nobody waits any more."""
+
+    messages: Sequence[Row] = ()
+    recipients: Sequence[Row] = ()
+    contents: Sequence[tuple[int, Sequence[bytes], int]] = ()
+    finished: Sequence[int] = ()
+    settled: Sequence[Row] = ()
+    news: Sequence[Row] = ()
+    released: Sequence[int] = ()
+    work: Work | None = None
+    lines: Sequence[Line] = ()
+    stored: Callable[[], None] | None = None
+
+    @property
+    def weight(self) -> int:
+        return sum(size for _, _, size in self.contents)
+
+
+class _Insert:
+    """An INSERT of many rows by few steps: 64 at once, then 32, and so on down to one."""
+
+    _SIZES = (64, 32, 16, 8, 4, 2, 1)
+
+    def __init__(self, sql: str) -> None:
+        head, _, rest = sql.partition("VALUES ")
+        row, _, tail = rest.partition("\n")
+        self._statements = {
+            size: f"{head}VALUES {', '.join([row] * size)} {tail}" for size in self._SIZES
+        }
+
+    def __call__(self, connection: Connection, rows: Sequence[Row]) -> None:
+        start = 0
+        for size, statement in self._statements.items():
+            while len(rows) - start >= size:
+                some = rows[start : start + size]
+                connection.execute(statement, list(chain.from_iterable(some)))
+                start += size
+
+
+_add_messages = _Insert(SQL["add_messages"])
+_add_recipients = _Insert(SQL["add_recipients"])
+_add_contents = _Insert(SQL["add_contents"])
+_add_events = _Insert(SQL["add_events"])
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The values of the changes' work, all events in the order of the changes, and the sums."""
+
+    values: Sequence[Any]
+    lines: Sequence[Line]
+    ledger: Ledger
+
+
+def store(connection: Connection, changes: Sequence[Change]) -> Stored:
+    """Carry the changes out within the open transaction."""
+    _store_new(connection, changes)
+    _store_news(connection, changes)
+    values = []
+    lines: list[Line] = []
+    for change in changes:
+        outcome = change.work(connection) if change.work else Outcome(None)
+        values.append(outcome.value)
+        lines += change.lines
+        lines += outcome.lines
+    return Stored(values, lines, add_events(connection, lines))
+
+
+def add_events(connection: Connection, lines: Sequence[Line]) -> Ledger:
+    _add_events(connection, [event_row(line) for line in lines])
+    return charge_ledger(connection, sum(len(body) for _, body in lines))
+
+
+def _store_new(connection: Connection, changes: Sequence[Change]) -> None:
+    messages = _gathered(change.messages for change in changes)
+    if not messages:
+        return
+    _add_messages(connection, messages)
+    _add_recipients(connection, _gathered(change.recipients for change in changes))
+    small: list[Row] = []
+    for number, chunks, size in chain.from_iterable(change.contents for change in changes):
+        if size <= SMALL_CONTENT_BYTES:
+            small.append((number, b"".join(chunks)))
+        else:
+            _add_large_content(connection, number, chunks, size)
+    _add_contents(connection, small)
+
+
+def _add_large_content(
+    connection: Connection, number: int, chunks: Sequence[bytes], size: int
+) -> None:
+    connection.execute(SQL["add_room_for_content"], (number, size))
+    with connection.blobopen("content", "octets", number) as blob:
+        for chunk in chunks:
+            blob.write(chunk)
+
+
+def _store_news(connection: Connection, changes: Sequence[Change]) -> None:
+    for name, rows in (
+        ("finish", _gathered(change.finished for change in changes)),
+        ("settle_messages", _gathered(change.settled for change in changes)),
+        ("settle_recipients", _gathered(change.news for change in changes)),
+        ("release", _gathered(change.released for change in changes)),
+    ):
+        if rows:
+            connection.execute(SQL[name], (json_text(rows),))
+
+
+def _gathered(parts: Iterable[Sequence[Any]]) -> list[Any]:
+    return list(chain.from_iterable(parts))

@@ -1,0 +1,41 @@
+"""Which messages may be tried, taking them, and their octets."""
+
+from sqlite3 import Connection
+
+import orjson
+
+from relay.model.message import Message
+from relay.model.ports import Due, StoreError
+from relay.queue.sqlite.changes import Outcome
+from relay.queue.sqlite.queries import SQL
+from relay.queue.sqlite.rows import json_text, message_from, micros, number_of, seconds
+
+
+def due(connection: Connection, now: float) -> Due:
+    found = orjson.loads(connection.execute(SQL["due"]).fetchone()[0])
+    moment = micros(now)
+    later = [due for _, due in found if due > moment]
+    return Due(
+        tuple(tenant for tenant, due in found if due <= moment),
+        seconds(min(later)) if later else None,
+    )
+
+
+def claim(connection: Connection, tenant: str, limit: int, now: float) -> Outcome:
+    """Claims as a list of messages, the first to be tried first."""
+    chosen = connection.execute(
+        SQL["claimable"], {"tenant": tenant, "now": micros(now), "most": limit}
+    ).fetchone()[0]
+    facts = orjson.loads(chosen or "[]")
+    if facts:
+        connection.execute(SQL["claim"], (json_text([fact[0] for fact in facts]),))
+    messages: list[Message] = [message_from(fact, claims=1) for fact in facts]
+    return Outcome(messages)
+
+
+def octets(connection: Connection, queue_id: str) -> bytes:
+    row = connection.execute(SQL["octets"], (number_of(queue_id),)).fetchone()
+    if row is None:
+        raise StoreError(f"message {queue_id} has no content: it was dropped or is done")
+    content: bytes = row[0]
+    return content
