@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.configs import relay_config
 
-from relay.cli import main
+from relay.cli import listing, main
 from relay.model import events
 from relay.model.causes import Cause, Scope
 from relay.model.identifiers import new_identifier
@@ -157,7 +157,7 @@ def test_queue_list_tells_programs_what_waits_and_why(site: Site):
 
 def test_queue_list_is_a_table_for_people(site: Site):
     lines = site.relay("queue", "list").out.splitlines()
-    assert lines[0].split() == "QUEUE ID TENANT AGE TRIES NEXT FROM TO CAUSE".split()
+    assert lines[0].split() == ["QUEUE", "ID", *listing.QUEUE_TITLES[1:]]
     assert lines[1].split()[:4] == [site.waiting, "acme", "1m", "1"]
     assert "in 59m" in lines[1]
     assert "under way" in lines[2]

@@ -1,0 +1,88 @@
+"""What the verbs go by: the configuration, the store, who asks; and how one says that it can't.
+
+It may not print anything but what is wrong.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from relay.config.schema import Config
+    from relay.model.toggle import Toggle
+    from relay.queue.sqlite.admin import Administration
+
+CONFIGURATION = 78  # EX_CONFIG of sysexits.h
+
+
+class Trouble(Exception):
+    """The thing asked about is wrong, status 1; the text is for whoever asked."""
+
+
+def config_file(context: typer.Context) -> Path | None:
+    """--config, or where a configuration is looked for; None where there is no file."""
+    from relay.config import find_config_file
+
+    return find_config_file(context.obj, os.environ)
+
+
+def configuration(context: typer.Context) -> "Config":
+    """All that is wrong with it is told, and ends the verb with status 78."""
+    from relay.config import ConfigError, load
+
+    try:
+        return load(config_file(context), os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        raise typer.Exit(CONFIGURATION) from None
+
+
+@contextmanager
+def store(config: "Config") -> Iterator["Administration"]:
+    """The store, whether a relay runs or not. What it can't do is Trouble, in its own words."""
+    from relay.model.ports import StoreError
+    from relay.queue.sqlite.admin import Administration
+    from relay.record.audit import json_line
+
+    try:
+        with Administration(store_path(config), render=json_line) as administration:
+            yield administration
+    except StoreError as error:
+        raise Trouble(str(error)) from error
+
+
+def store_path(config: "Config") -> Path:
+    if config.store.path is None:
+        raise Trouble("this verb knows only sqlite: stores yet")
+    return config.store.path
+
+
+def toggles(config: "Config") -> "dict[str, Toggle]":
+    """The toggles in force; none where there is no store yet."""
+    from relay.queue.errors import StoreMissing
+
+    try:
+        with store(config) as administration:
+            return administration.toggles()
+    except Trouble as trouble:
+        if isinstance(trouble.__cause__, StoreMissing):
+            return {}
+        raise
+
+
+def actor() -> str:
+    """Who asks, for the trail: the login name, also behind sudo."""
+    if behind_sudo := os.environ.get("SUDO_USER"):
+        return behind_sudo
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -1,0 +1,105 @@
+"""``relay dead``: what gave up, and why; how it gets another chance, or goes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relay.cli import access, listing, options, output, picking, showing
+from relay.cli.access import Trouble
+
+app = options.group("Dead letters: what gave up, why, and what to do with it.")
+
+
+@app.command(
+    "list",
+    epilog=options.examples("relay dead list", "relay dead list --tenant acme --json | jq .remedy"),
+)
+def list_(
+    context: typer.Context,
+    tenant: options.OneTenant = None,
+    cause: options.OneCause = None,
+    as_json: options.Json = False,
+) -> None:
+    """The dead letters, the longest dead first.
+
+    Messages that will not be tried again by themselves, with cause and reply.
+    """
+    with access.store(access.configuration(context)) as store:
+        listed = picking.having(cause, store.messages(dead=True, tenant=tenant))
+        if as_json:
+            output.json_lines(map(listing.row, listed))
+        elif not output.table(listing.DEAD_TITLES, map(listing.dead_cells, listed)):
+            print("no dead letters")
+
+
+@app.command(epilog=options.examples("relay dead show 0C5Q2J7XKM3ZA"))
+def show(context: typer.Context, queue_id: options.QueueId, as_json: options.Json = False) -> None:
+    """One message in full.
+
+    Envelope, recipients, header section and trail; of one that is gone, the trail.
+    """
+    with access.store(access.configuration(context)) as store:
+        showing.show(store, queue_id, as_json=as_json)
+
+
+@app.command(
+    epilog=options.examples(
+        "relay dead retry 0C5Q2J7XKM3ZA",
+        "relay dead retry --tenant acme --cause message_too_large",
+        "relay dead retry --all",
+    )
+)
+def retry(
+    context: typer.Context,
+    queue_ids: options.QueueIds = [],  # noqa: B006 - typer makes its own
+    tenant: options.OneTenant = None,
+    cause: options.OneCause = None,
+    everything: options.Everything = False,
+) -> None:
+    """Give dead letters another life.
+
+    They go to those recipients alone who have not got them, and may grow as old as new ones.
+    """
+    picked = picking.Picked(queue_ids, tenant, cause, everything)
+    with access.store(access.configuration(context)) as store:
+        picking.retry(store, picked, dead=True)
+
+
+@app.command(
+    epilog=options.examples(
+        "relay dead export 0C5Q2J7XKM3ZA --to letter.eml", "relay dead export 0C5Q2J7XKM3ZA | less"
+    )
+)
+def export(
+    context: typer.Context,
+    queue_id: options.QueueId,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: standard output.")
+    ] = None,
+) -> None:
+    """Write a message to a file (.eml).
+
+    Header section and body as they were accepted, CRLF line ends included.
+    """
+    with access.store(access.configuration(context)) as store:
+        [queue_id] = picking.named(store, [queue_id], dead=True)
+        octets = showing.unstuffed(store.content(queue_id))
+        if to is None:
+            for piece in octets:
+                output.raw(piece)
+            return
+        try:
+            showing.save(octets, to)
+        except OSError as error:
+            raise Trouble(f"{to}: {error.strerror}") from error
+
+
+@app.command(epilog=options.examples("relay dead drop 0C5Q2J7XKM3ZA"))
+def drop(context: typer.Context, queue_ids: options.QueueIds) -> None:
+    """Remove dead letters for good.
+
+    The trail keeps what became of them.
+    """
+    with access.store(access.configuration(context)) as store:
+        picking.drop(store, queue_ids, dead=True)

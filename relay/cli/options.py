@@ -1,0 +1,59 @@
+"""How the verbs look: groups of them, their examples, and the options that many have in common."""
+
+from typing import Annotated
+
+import typer
+
+
+def _queue_id(text: str) -> str:
+    """As it is stored, in upper case."""
+    from relay.model.identifiers import decode
+
+    try:
+        decode(text)
+    except ValueError:
+        raise typer.BadParameter(f'"{text}" is no queue id') from None
+    return text.upper()
+
+
+def _queue_ids(texts: list[str] | None) -> list[str]:
+    return [_queue_id(text) for text in texts or ()]
+
+
+def _optional_queue_id(text: str | None) -> str | None:
+    return text and _queue_id(text)
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+OneTenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")
+]
+OneCause = Annotated[
+    str | None, typer.Option("--cause", metavar="CAUSE", help="Only those with this cause.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="All of them.")]
+QueueId = Annotated[
+    str, typer.Argument(metavar="QUEUE_ID", help="As the listings name it.", callback=_queue_id)
+]
+QueueIds = Annotated[
+    list[str], typer.Argument(metavar="QUEUE_ID", show_default=False, callback=_queue_ids)
+]
+OneQueueId = Annotated[
+    str | None,
+    typer.Option(
+        "--queue-id",
+        metavar="QUEUE_ID",
+        help="Only this message's.",
+        callback=_optional_queue_id,
+    ),
+]
+
+
+def group(help_text: str) -> typer.Typer:
+    """Verbs that go by a common word."""
+    return typer.Typer(help=help_text, no_args_is_help=True)
+
+
+def examples(*lines: str) -> str:
+    """An epilog of examples; the mark on top keeps its lines apart."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

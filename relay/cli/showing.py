@@ -1,0 +1,149 @@
+"""One message in full: envelope, recipients, header section, trail; its content to take away."""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relay.cli import listing, output
+from relay.cli.access import Trouble
+
+if TYPE_CHECKING:
+    from relay.model.message import Message, Recipient
+    from relay.queue.sqlite.admin import Administration
+    from relay.queue.sqlite.listing import Listed
+
+
+def show(store: "Administration", queue_id: str, *, as_json: bool) -> None:
+    """A message, or of one that is done, its trail. Raises Trouble where there is neither."""
+    listed = store.message(queue_id)
+    trail = list(store.events(queue_id=queue_id))
+    if listed is None and not trail:
+        raise Trouble(f"no message {queue_id}, neither in the queue nor in the trail")
+    if as_json and listed is None:
+        raise Trouble(f"{queue_id} is gone; relay audit --json --queue-id {queue_id} has its trail")
+    if as_json and listed:
+        output.json_lines([_whole(listed)])
+        return
+    if listed:
+        _show_message(listed)
+        _show_header(store, listed.message)
+    else:
+        print(f"{queue_id} is no longer in the queue; its trail tells what became of it.")
+    _show_trail(trail)
+
+
+def save(octets: Iterable[bytes], file: Path) -> None:
+    """A new file, for its owner alone; OSError where it is there already, and nothing of it is
+    left where the disk is full."""
+    with open(file, "xb", opener=partial(os.open, mode=0o600)) as letter:
+        try:
+            letter.writelines(octets)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+
+
+def _whole(listed: "Listed") -> dict[str, Any]:
+    """For programs: the row, with each recipient by itself."""
+    message = listed.message
+    origin = message.origin
+    return listing.row(listed) | {
+        "header_from": message.header_from,
+        "client": origin.address,
+        "helo": origin.helo,
+        "user": origin.user,
+        "priority": message.priority,
+        "recipients": [_recipient(recipient) for recipient in message.recipients],
+    }
+
+
+def unstuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Wire form without its dots (RFC 5321 section 4.5.2)."""
+    begun = False
+    rest = b"\r\n"  # before the first line, so that every line has its line end before it
+    for chunk in chunks:
+        rest += chunk
+        last_line = rest.rfind(b"\r\n")
+        lines, rest = rest[:last_line], rest[last_line:]
+        if lines:
+            yield lines.replace(b"\r\n.", b"\r\n")[0 if begun else 2 :]
+            begun = True
+    yield rest.replace(b"\r\n.", b"\r\n")[0 if begun else 2 :]
+
+
+def _recipient(recipient: "Recipient") -> dict[str, Any]:
+    return {
+        "address": recipient.address,
+        "state": recipient.state,
+        "attempts": recipient.attempts,
+        "upstream": recipient.upstream,
+        **listing.trouble(recipient),
+    }
+
+
+def _show_message(listed: "Listed") -> None:
+    message = listed.message
+    origin = message.origin
+    user = f", logged in as {origin.user}" if origin.user else ""
+    output.facts(
+        {
+            "queue id": message.queue_id,
+            "tenant": message.tenant or "none",
+            "state": _state(listed),
+            "arrived": f"{output.moment(message.arrived_at)} from {origin.address} "
+            f"(HELO {origin.helo}{user})",
+            "reverse-path": message.reverse_path or "<>",
+            "message-id": message.message_id,
+            "size": output.size(message.content.size),
+        }
+    )
+    for recipient in message.recipients:
+        print()
+        output.facts(_recipient_facts(recipient))
+
+
+def _state(listed: "Listed") -> str:
+    if listed.dead_since is not None:
+        return f"dead letter since {output.moment(listed.dead_since)}"
+    attempts = f"attempt {listed.message.attempt}"
+    if listed.claimed:
+        return f"under way, {attempts}"
+    return f"waits after {attempts}, next {output.until(listed.due)}"
+
+
+def _recipient_facts(recipient: "Recipient") -> dict[str, str]:
+    told = listing.trouble(recipient)
+    last = f" (last: {told['last_cause']})" if told["last_cause"] else ""
+    named = {
+        "recipient": recipient.address,
+        "state": recipient.state,
+        "upstream": recipient.upstream,
+        "cause": told["cause"] and f"{told['cause']}{last}",
+        "reply": recipient.reply and str(recipient.reply),
+        "remedy": told["remedy"],
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _show_header(store: "Administration", message: "Message") -> None:
+    print("\nheader section")
+    octets = b""
+    for piece in unstuffed(store.content(message.queue_id)):
+        octets += piece
+        if len(octets) >= message.content.header_size:
+            break
+    # A line that begins with a dot is stuffed in header_size, and a little of the body would show.
+    section = octets[: message.content.header_size].partition(b"\r\n\r\n")[0]
+    for line in section.decode("utf-8", "replace").split("\r\n"):
+        print(f"  {output.plain(line.expandtabs(4))}")
+
+
+def _show_trail(trail: list[bytes]) -> None:
+    from relay.record.audit import Prettifier
+
+    prettify = Prettifier(colors=output.colours())
+    print("\ntrail")
+    for line in trail:
+        print(f"  {prettify(line)}")
