@@ -87,26 +87,27 @@ class Program:
                 process.wait()
             self._process = None
 
-    def verb(
-        self, *arguments: str, check: bool = False, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a verb with the same configuration, such as ``verb("tenant", "list")``."""
-        return subprocess.run(
+    def verb(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a verb with the same configuration, such as ``verb("tenant", "list")``.
+
+        With ``check``, AssertionError with its output where its status is not 0.
+        """
+        done = subprocess.run(
             self._command(*arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_VERB_TIMEOUT_S,
             env=self._environment,
-            check=check,
-            **options,
         )
+        if check and done.returncode:
+            command = f"relay {' '.join(arguments)}"
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
 
     def listing(self, *arguments: str) -> list[dict[str, Any]]:
         """The rows of a verb that lists."""
-        done = self.verb(*arguments, "--json")
-        if done.returncode:
-            raise AssertionError(f"relay {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        done = self.verb(*arguments, "--json", check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     @property
