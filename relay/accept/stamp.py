@@ -78,8 +78,9 @@ def _from(header: bytes, starts: list[int] | None, hop: Hop) -> tuple[str, bytes
 def _message_id(header: bytes, starts: list[int] | None, hop: Hop) -> tuple[str, bytes]:
     if starts:
         text = _value_at(header, starts[0]).decode("utf-8", "replace")
-        printable = "".join(c for c in text if c.isprintable())
-        return printable[:_LONGEST_MESSAGE_ID], b""
+        if not text.isprintable():
+            text = "".join(c for c in text if c.isprintable())
+        return text[:_LONGEST_MESSAGE_ID], b""
     message_id = f"<{hop.queue_id}@{hop.hostname}>"
     return message_id, f"Message-ID: {message_id}\r\n".encode()
 

@@ -154,8 +154,7 @@ class Dispatcher:
             return False
         if toggles is None:
             return False
-        generation = self._snapshot.generation + 1
-        self._snapshot = replace(self._snapshot, toggles=toggles, generation=generation)
+        self._snapshot = self._snapshot.with_toggles(toggles)
         # The same administrator may have made messages due.
         self._left_in_store = True
         self._wake.set()
@@ -188,20 +187,17 @@ class Dispatcher:
         """Route, deliver, settle: asked anew for whoever's way has changed meanwhile."""
         outcomes: list[Outcome] = []
         left = message
-        tenant = message.tenant
-        while left.pending:
+        while True:
             planned = plan(self._snapshot, left)
-            tenant = planned.tenant
             news = await self._along_all(message, planned)
             outcomes += news
             done = {r.position for outcome in news for r in outcome.recipients}
-            left = replace(
-                left, recipients=tuple(r for r in left.recipients if r.position not in done)
-            )
-            if self._stopping and not news:
+            waiting = tuple(r for r in left.pending if r.position not in done)
+            if not waiting or self._stopping:
                 break
+            left = replace(left, recipients=waiting)
         if outcomes:
-            await self._settle(message, tenant, outcomes)
+            await self._settle(message, planned.tenant, outcomes)
         else:
             self._unused.append(message.queue_id)
 
