@@ -110,9 +110,7 @@ class App:
         retention = Retention(queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
         while True:
             try:
-                await store.purge(
-                    time.time(), queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes
-                )
+                await store.purge(retention, time.time())
             except StoreError as error:
                 diagnostics.warning("can't purge, trying again later", error=str(error))
             await asyncio.sleep(_PURGE_EVERY_S)

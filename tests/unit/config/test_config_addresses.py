@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.config import addresses
@@ -11,6 +11,7 @@ DOMAINS = st.from_regex(r"[a-z0-9]{1,10}(\.[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?){0,
 
 
 @given(NAMES.map(str.strip), LOCAL_PARTS, DOMAINS)
+@example('back\\slash, "quoted"', "a", "b.example")
 def test_a_mailbox_reads_back_as_it_was_written(name: str, local_part: str, domain: str) -> None:
     written = Mailbox(name, f"{local_part}@{domain}")
     assert addresses.mailbox(str(written)) == written

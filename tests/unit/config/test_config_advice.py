@@ -135,6 +135,18 @@ def test_clients_of_this_machine_need_no_tenants(loads: Loads) -> None:
     assert advice(loads, text + SOUND) == []
 
 
+def test_without_tenants_there_is_nobody_to_be_bound_to(loads: Loads) -> None:
+    text = "listen: [10.0.0.5:25]\nclients: {networks: [10.0.0.0/8]}\n"
+    text += "hostname: web01.example\nupstreams: {two: {host: two.example}}\n"
+    assert advice(loads, text + "default: {upstream: two}\n") == []
+
+
+def test_an_upstream_without_credentials_may_be_shared(loads: Loads) -> None:
+    assert advice(loads, SOUND.replace("upstream: one, owner", "upstream: two, owner")) == [
+        "config.yaml:3:3: upstreams.one: no tenant and no default names it"
+    ]
+
+
 def test_a_tenant_without_domains_may_be_that_of_a_bound_client(loads: Loads) -> None:
     text = SOUND.replace("{domains: [globex.example], ", "{")
     assert advice(loads, "listen: [{address: 127.0.0.1:25, tenants: [globex]}]\n" + text) == []

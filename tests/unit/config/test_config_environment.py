@@ -216,6 +216,12 @@ def test_without_a_file_smtp_variables_are_enough() -> None:
     assert config.default.rewrite_from == "always"
 
 
+def test_empty_smtp_variables_are_as_good_as_none() -> None:
+    assert fileless({"RELAY_SMTP_HOST": "", "RELAY_SMTP_PORT": ""})[0].startswith(
+        "no configuration"
+    )
+
+
 def test_without_a_file_the_host_is_needed() -> None:
     assert fileless({"RELAY_SMTP_PORT": "587"}) == [
         "RELAY_SMTP_HOST: upstreams.smtp.host: is missing"

@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 Problems = Callable[..., list[str]]
 
@@ -132,6 +138,13 @@ def test_two_tenants_with_one_domain_need_clients_that_tell_them_apart(problems:
         # Both bound: what is left is what both allow.
         "listen: [{address: 127.0.0.1:25, tenants: [production, staging]}]\n"
         "clients: {networks: [{network: 127.0.0.0/8, tenants: [staging]}]}\n",
+        # Users that can log in nowhere are no way in.
+        "listen: [{address: 127.0.0.1:25, auth: none}]\n"
+        "clients: {networks: [{network: 127.0.0.0/8, tenants: [staging]}],"
+        " users: {p: {password_hash: $argon2id$}}}\n",
+        # Nor is a network from which nobody gets to a listener on loopback.
+        "listen: [127.0.0.1:25]\n"
+        "clients: {networks: [{network: 127.0.0.0/8, tenants: [staging]}, 10.0.0.0/8]}\n",
         # An unbound network that cannot reach the listener tells nobody apart, nor need it.
         "listen: [{address: 127.0.0.1:25, tenants: [staging]}, 10.0.0.5:25]\n"
         "clients: {networks: ['::1/128', {network: 10.0.0.0/8, tenants: [production]}]}\n",
@@ -161,6 +174,26 @@ def test_senders_are_compared_without_case(problems: Problems) -> None:
     text = TWINS.replace("domains: [acme.example]", "senders: [Shop@acme.example]")
     (found,) = problems(text.replace("domains: [Acme.Example]", "senders: [shop@ACME.example]"))
     assert "tenants.staging.senders[0]: shop@acme.example is of tenant" in found
+
+
+def test_only_the_second_tenant_is_at_fault(problems: Problems) -> None:
+    (found,) = problems(TWINS.replace("[acme.example]", "[acme.example, ACME.example]"))
+    assert "tenants.staging.domains[0]" in found
+
+
+def test_an_encrypted_key_is_not_asked_the_password_of(
+    problems: Problems, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = certificate
+    encrypted = tmp_path / "encrypted.pem"
+    encrypted.write_bytes(
+        load_pem_private_key(key.read_bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret")
+        )
+    )
+    listener = f"address: 127.0.0.1:25, tls: implicit, cert_file: {cert}, key_file: {encrypted}"
+    (found,) = problems(f"{BASE}listen: [{{{listener}}}]\n")
+    assert found.endswith("are not a PEM certificate and its unencrypted key")
 
 
 def test_one_tenant_may_repeat_itself(problems: Problems) -> None:

@@ -168,6 +168,48 @@ tenants:
     ]
 
 
+def test_a_value_is_found_wrong_but_once(problems: Callable[..., list[str]]) -> None:
+    text = """\
+hostname: !tag web01
+limits: {message_size: 20GiB}
+queue: {max_bytes: 1}
+listen: [{address: 127.0.0.1:25, tsl: none}, 127.0.0.1:25]
+clients: {networks: [{network: x, tenants: [acme]}]}
+upstreams: {one: {host: one.example}}
+default: {upstream: }
+tenants:
+  acme: {domains: [acme.example], upstream: one}
+  globex: {domains: [acme.example], upstream: one}
+"""
+    assert [problem.partition(": ")[2] for problem in problems(text)] == [
+        "hostname: has a tag (!) that means nothing here",
+        'queue.max_bytes: a size needs a unit: write 1MiB (not "1")',
+        'listen[0].tsl: unknown key; did you mean "tls"?',
+        "listen[1]: 127.0.0.1:25 is taken already by the listener 127.0.0.1:25",
+        'clients.networks[0].network: "x" is not a network: write 10.1.0.0/16, 10.1.2.3 or '
+        '"fd00::/8"',
+        "default.upstream: has no value: write one, or remove the key",
+    ]
+
+
+def test_a_hash_may_be_kept_elsewhere(loads: Callable[..., Config]) -> None:
+    text = "clients: {users: {crm: {password_hash: env:HASH}}}\n"
+    hashed = loads(text, {"HASH": "$argon2id$x"}).clients.users["crm"].password_hash
+    assert hashed.reveal() == "$argon2id$x"
+    assert loads(text).clients.users["crm"].password_hash.reference == "env:HASH"
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [("Web01", "web01"), ("my_web", "my-web"), ("a b", "localhost"), ("", "localhost")],
+)
+def test_the_machines_own_name_is_the_default(
+    loads: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, machine: str, name: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: machine)
+    assert loads("").hostname == name
+
+
 def test_an_empty_section_is_none_and_an_empty_value_is_a_fault(
     problems: Callable[..., list[str]],
 ) -> None:

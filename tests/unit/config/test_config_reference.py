@@ -81,6 +81,7 @@ def test_the_example_names_the_schema_on_its_first_line() -> None:
 def test_the_schema_is_of_what_stands_in_a_file() -> None:
     text = json.dumps(json_schema())
     assert '"null"' not in text
+    assert ": null" not in text
     assert "(" not in "".join(keys_of(json_schema()))
     tenant = json_schema()["$defs"]["Tenant"]["properties"]
     assert "from" in tenant

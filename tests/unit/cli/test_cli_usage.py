@@ -1,0 +1,100 @@
+"""The command line as a whole: statuses, help, and what it does to those who read it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.program import RELAY
+from typer.main import get_command
+
+from relay import __version__
+from relay.cli import access, app, main
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def relay(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(str(RELAY), *arguments)
+
+
+def verbs(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield path
+    for name, child in children.items():
+        yield from verbs(child, (*path, name))
+
+
+VERBS = list(verbs(get_command(app)))
+
+
+def test_all_verbs_are_there():
+    names = {" ".join(path) for path in VERBS}
+    assert names == {
+        *("serve", "demo", "check", "route", "audit", "config schema"),
+        *("queue list", "queue show", "queue retry", "queue drop"),
+        *("dead list", "dead show", "dead retry", "dead export", "dead drop"),
+        *("tenant list", "tenant show", "tenant disable", "tenant enable", "tenant reset"),
+    }
+
+
+@pytest.mark.parametrize("path", [path for path in VERBS if path[0] != "config"], ids=" ".join)
+def test_help_has_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([*path, "--help"])
+    assert ended.value.code == 0
+    assert f"Examples:\n    relay {' '.join(path)}" in capsys.readouterr().out
+
+
+def test_version():
+    done = relay("--version")
+    assert (done.returncode, done.stdout) == (0, f"relay {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [(), ("tenant",), ("quue",), ("--confg", "x", "check")])
+def test_wrong_usage_has_status_2_and_no_traceback(arguments: tuple[str, ...]):
+    done = relay(*arguments)
+    assert done.returncode == 2
+    assert "Usage: relay" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_verb_gets_a_suggestion():
+    assert "Did you mean 'queue'?" in relay("quue").stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check", "audit"])
+def test_without_a_configuration_the_status_is_78(verb: str, tmp_path: Path):
+    done = relay("--config", str(tmp_path / "absent.yaml"), verb)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{tmp_path}/absent.yaml: no file {tmp_path}/absent.yaml\n"
+
+
+def test_a_reader_that_goes_away_is_no_news():
+    done = run("bash", "-c", f"'{RELAY}' config schema | head -1")
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_a_closed_standard_output_is_no_news():
+    assert run("bash", "-c", f"'{RELAY}' config schema >&-").stderr == ""
+
+
+def test_help_needs_none_of_the_heavy_libraries():
+    heavy = "{'pydantic', 'rich', 'structlog', 'yaml', 'asyncio', 'aiosmtpd', 'cryptography'}"
+    code = f"import sys, relay.cli; print(sorted({heavy} & sys.modules.keys()))"
+    assert run(sys.executable, "-c", code).stdout == "[]\n"
+
+
+def test_the_actor_is_who_called_sudo(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SUDO_USER", "dana")
+    assert access.actor() == "dana"
+
+
+def test_the_actor_without_a_name_is_the_uid(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    assert access.actor() == "uid 4000000"
