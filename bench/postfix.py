@@ -80,7 +80,8 @@ def main() -> None:
     if absent := missing_programs():
         sys.exit(f"bench/postfix.py: not installed: {', '.join(absent)}")
     cases = [case for case in CASES if arguments.only in (None, case.name)]
-    print(f"`python {shlex.join(sys.argv)}`, {os.cpu_count()} cores\n")
+    busy = f"load average at the start {os.getloadavg()[0]:.1f}"
+    print(f"`python {shlex.join(sys.argv)}`, {os.cpu_count()} cores, {busy}\n")
     print("| work | | messages/s | accepted/s | CPU ms/message | idle MiB | peak MiB |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for case in cases:

@@ -36,16 +36,12 @@ def cpu_s(root: int) -> float:
 
 
 def memory_bytes(root: int) -> int:
-    """Proportional set sizes, added up: memory that processes share is counted once."""
-    return sum(_status_kib(pid, "smaps_rollup", "Pss:") for pid in tree(root)) * _KIB
-
-
-def resident_bytes(pid: int) -> int:
-    return _status_kib(pid, "status", "VmRSS:") * _KIB
-
-
-def resident_peak_bytes(pid: int) -> int:
-    return _status_kib(pid, "status", "VmHWM:") * _KIB
+    """The resident set of a single process; of several, the sum of their proportional sets, in
+    which memory that they share is counted once."""
+    pids = tree(root)
+    if len(pids) == 1:
+        return _kib(root, "status", "VmRSS:") * _KIB
+    return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids) * _KIB
 
 
 class MemoryWatch:
@@ -84,7 +80,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _status_kib(pid: int, file: str, field: str) -> int:
+def _kib(pid: int, file: str, field: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:

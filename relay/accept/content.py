@@ -5,7 +5,10 @@ What can't be accepted is remembered as ``refusal``; the rest is then read and t
 the reply comes where the client expects it: behind the final dot.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+
+import structlog
 
 from relay.accept.data import folded
 from relay.accept.stamp import MAIL_LOOP, MailLoop, Stamped
@@ -15,13 +18,17 @@ from relay.model.message import Content
 from relay.model.ports import Keeper, SpoolFile, StoreError
 from relay.model.reply import Reply
 
+diagnostics = structlog.get_logger("relay.accept")
+
 # Beyond this a content goes to a spool file (DESIGN: blobs of 10 MB cost 5 times the memory).
 _IN_STORE_BYTES = 1 << 20
-_LONGEST_HEADER_BYTES = 1 << 20
+_LONGEST_HEADER_BYTES = 128 << 10
 _SPOOL_WRITE_BYTES = 256 << 10
 
 TOO_LARGE = Reply(552, "5.3.4", "the message is larger than limits.message_size")
-HEADER_TOO_LARGE = Reply(552, "5.3.4", "the header section is larger than 1 MiB")
+HEADER_TOO_LARGE = Reply(552, "5.3.4", "the header section is larger than 128 KiB")
+NO_MEMORY = Reply(452, "4.3.1", "too many large header sections at once, try again later")
+OUR_FAULT = Reply(451, "4.3.0", "an error in the relay, try again later")
 STORE_TROUBLE = Reply(452, "4.3.1", "the queue can't take mail just now, try again later")
 
 
@@ -55,30 +62,43 @@ class Incoming:
         if self._arrived > self._largest:
             self.refuse(TOO_LARGE)
             return
-        try:
+        with self._refusing():
             await self._take(wire)
-        except MailLoop:
-            self.refuse(MAIL_LOOP)
-        except StoreError:
-            self.refuse(STORE_TROUBLE)
 
     async def finish(self) -> Content | None:
         """The whole content, durable if it lies in a spool file; None if it is refused."""
-        try:
+        with self._refusing():
             if self.refusal is None and self.stamped is None:
                 await self._end_header(len(self._raw_header), b"")
+            self._ask_for_room()
             if self.refusal is None and self._spool:
                 await self._spill()
                 await self._spool.sync()
-        except MailLoop:
-            self.refuse(MAIL_LOOP)
-        except StoreError:
-            self.refuse(STORE_TROUBLE)
         if self.refusal:
             return None
         if self._spool:
             return Content(self._size, self._header_size, spool=self._spool.name)
         return Content(self._size, self._header_size, chunks=tuple(self._chunks))
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Whatever goes wrong, the content is read to its end: were the session to go on before
+        it, the rest would be obeyed as commands."""
+        try:
+            yield
+        except MailLoop:
+            self.refuse(MAIL_LOOP)
+        except StoreError:
+            self.refuse(STORE_TROUBLE)
+        except Exception:
+            diagnostics.exception("content not taken")
+            self.refuse(OUR_FAULT)
+
+    def _ask_for_room(self) -> None:
+        """The client's word at MAIL, if it gave one, is no measure."""
+        refusal = self._keeper.refusal(self._size)
+        if refusal:
+            self.refuse(refusal)
 
     def refuse(self, reply: Reply) -> None:
         """The first reason stands; what was kept so far goes."""
@@ -106,6 +126,10 @@ class Incoming:
         if stamped is not None:
             await self._add(wire if stamped.signed else folded(wire))
             return
+        if not self._budget.try_take(len(wire)):
+            self.refuse(NO_MEMORY)
+            return
+        self._held += len(wire)
         self._raw_header += wire
         if not self._line_start:
             del self._raw_header[: headers.mailbox_line_end(self._raw_header)]
@@ -122,6 +146,8 @@ class Incoming:
         """``rest`` begins with the blank line, if there is one."""
         stamped = self.stamped = self._stamp(bytes(self._raw_header[:end]))
         self._raw_header = bytearray()
+        self._budget.give(self._held)
+        self._held = 0
         body = rest[2:] if rest.startswith(b"\r\n") else rest
         self._header_size = len(stamped.header)
         await self._add(stamped.header + (body if stamped.signed else folded(body)))
@@ -134,7 +160,9 @@ class Incoming:
         self._held += len(wire)
         self._size += len(wire)
         self._chunks.append(wire)
-        if self._held > (_SPOOL_WRITE_BYTES if self._spool else _IN_STORE_BYTES):
+        # While memory is short nothing is held across a wait for the client, who may be slow.
+        most = _SPOOL_WRITE_BYTES if self._spool else _IN_STORE_BYTES
+        if self._held > most or self._budget.half_used:
             await self._spill()
 
     async def _spill(self) -> None:
@@ -142,6 +170,7 @@ class Incoming:
             return
         if self._spool is None:
             self._spool = self._keeper.new_spool_file()
+        self._ask_for_room()
         chunks, self._chunks = self._chunks, []
         try:
             await self._spool.write(b"".join(chunks))

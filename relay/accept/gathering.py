@@ -35,7 +35,7 @@ class Gathering:
     def tell(self, client: str, kind: str, make: MakeEvent) -> None:
         """``kind`` names what is counted together, beside the client: event and reply."""
         if (client, kind) not in self._kinds and len(self._kinds) >= _MOST_KINDS:
-            client = "(others)"
+            client, kind = "(others)", kind.partition(" ")[0]
         gathered = self._kinds.get((client, kind))
         if gathered:
             gathered.count += 1

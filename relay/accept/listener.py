@@ -193,7 +193,7 @@ class Listener:
     def _tell_refused(self, peer: Peer, reply: Reply) -> None:
         self.gathering.tell(
             peer.text,
-            f"client.refused {reply}",
+            f"client.refused {reply.code}",
             lambda client, count: events.client_refused(
                 client, str(self._listen), reply, count=count
             ),

@@ -62,7 +62,7 @@ def read_mail(argument: str) -> MailCommand:
         raise CommandRefused(BAD_PARAMETER)
     # Senders without a domain are let pass: old devices have them, and the tenant's `from` or the
     # header From mend that.
-    if path and not _is_address(path, domain_needed=False):
+    if path and not _is_address(path):
         raise CommandRefused(BAD_SENDER)
     return MailCommand(path, int(size), body == "8BITMIME", "SMTPUTF8" in parameters)
 
@@ -73,13 +73,9 @@ def read_rcpt(argument: str) -> RcptCommand:
     parameters = _parameters(rest, _RCPT_PARAMETERS)
     if not path:
         raise CommandRefused(SYNTAX_RCPT)
-    if not _is_address(path, domain_needed=False):
+    if not _is_address(path):
         raise CommandRefused(BAD_RECIPIENT)
     return RcptCommand(path, parameters.get("NOTIFY", "").upper() != "NEVER")
-
-
-def has_sound_domain(address: str) -> bool:
-    return _is_address(address, domain_needed=True)
 
 
 def _behind(keyword: str, argument: str, refusal: Reply) -> str:
@@ -122,12 +118,13 @@ def _parameters(text: str, known: frozenset[str]) -> dict[str, str]:
     return found
 
 
-def _is_address(address: str, *, domain_needed: bool) -> bool:
+def _is_address(address: str) -> bool:
+    """The domain may be missing."""
     if len(address) > _LONGEST_ADDRESS or not address.isprintable():
         return False
     local, at, domain = address.rpartition("@")
     if not at:
-        return not domain_needed and not set(address) & set(' <>"@,;:\\')
+        return not set(address) & set(' <>"@,;:\\')
     if not local or not _DOMAIN.fullmatch(domain) or len(domain) > 255:
         return False
     if local.startswith('"'):

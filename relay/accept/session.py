@@ -22,6 +22,7 @@ from relay.accept.admission import Peer, bound_by, peer_of
 from relay.accept.content import STORE_TROUBLE, Incoming
 from relay.accept.data import DataReader, LineTooLong
 from relay.accept.stamp import Hop, stamped
+from relay.accept.users import TooManyLoginsError
 from relay.model import events
 from relay.model.identifiers import new_identifier
 from relay.model.message import Content, Message, Origin, Recipient
@@ -38,6 +39,7 @@ diagnostics = structlog.get_logger("relay.accept")
 _READ_BYTES = 64 << 10
 _LONGEST_COMMAND = 4096  # RFC 4954 section 4.3 wants room for long SASL responses
 _MOST_UNKNOWN_COMMANDS = 10
+_LINGER_S = 5.0
 _MOST_AUTH_FAILURES = 3
 _NORMAL_PRIORITY = 1
 
@@ -65,8 +67,9 @@ OUT_OF_ORDER = Reply(503, "5.5.1", "not now")
 AUTH_REQUIRED = Reply(530, "5.7.0", "authentication required")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients, send the others separately")
 NO_DOMAIN = Reply(550, "5.1.3", "the address has no domain, and no alias of that name exists")
-OUR_FAULT = Reply(451, "4.3.0", "an error in the relay, try again later")
+OUR_FAULT = Reply(421, "4.3.0", "an error in the relay, try again later")
 IDLE = Reply(421, "4.4.2", "idle for too long")
+TOO_MANY_LOGINS = Reply(454, "4.7.0", "too many logins at once, try again later")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
 NOT_SMTP = Reply(421, "4.7.0", "this is SMTP")
 
@@ -92,6 +95,8 @@ class WireReader(asyncio.StreamReader):
 
 
 class SmtpSession(library.SMTP):
+    _paused: bool  # asyncio's: the transport's buffer is full
+
     def __init__(self, listener: "Listener") -> None:
         # Not the library's: see above. What its verbs use is set here.
         self._wire = WireReader(limit=_READ_BYTES, loop=listener.loop)
@@ -177,6 +182,8 @@ class SmtpSession(library.SMTP):
         if self.transport is not None:
             self.transport.write(f"{reply}\r\n".encode())
             self.transport.close()
+            # A client that does not read would keep its session for ever.
+            self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def end_when_idle(self, reply: Reply) -> None:
         """As ``end``, but a transaction may be finished first."""
@@ -208,14 +215,15 @@ class SmtpSession(library.SMTP):
             try:
                 await self._obey(line)
             except paths.CommandRefused as refused:
-                await self._refuse(refused.reply)
+                await self._refuse(refused.reply, self._reverse_path)
             except (ConnectionError, TimeoutError):
                 raise
             except Exception:
-                # Never a 5yz for a fault of ours: the application would throw its mail away.
+                # Never a 5yz for a fault of ours: the application would throw its mail away. And
+                # never on with the dialogue, whose next lines may be content.
                 diagnostics.exception("command failed", client=self._peer.text)
-                self._transaction = None
-                await self.push(OUR_FAULT)
+                self.end(OUR_FAULT)
+                return
 
     async def _read_command(self) -> bytes | None:
         """The next command line without its end; None when the client has gone."""
@@ -267,14 +275,24 @@ class SmtpSession(library.SMTP):
             if enhanced_status and text[3:4] == " ":
                 text = f"{text[:3]} {enhanced_status} {text[4:]}"
         self._writer.write(text.encode("utf-8", "replace") + b"\r\n")
-        await self._writer.drain()
+        await self._drain()
 
-    async def _refuse(self, reply: Reply) -> None:
+    async def _drain(self) -> None:
+        """Wait for a client that does not read, but not for ever: it is its turn."""
+        if self._paused:
+            self._await_client()
+        await self._writer.drain()
+        self._attend()
+
+    @property
+    def _reverse_path(self) -> str | None:
+        return self._transaction.mail.reverse_path if self._transaction else None
+
+    async def _refuse(self, reply: Reply, reverse_path: str | None) -> None:
         """A refusal that the trail tells of."""
-        reverse_path = self._transaction.mail.reverse_path if self._transaction else None
         self._listener.gathering.tell(
             self._peer.text,
-            f"email.rejected {reply}",
+            f"email.rejected {reply.code} {reply.enhanced_status}",
             lambda client, count: events.email_rejected(client, reverse_path, reply, count=count),
         )
         await self.push(reply)
@@ -302,12 +320,14 @@ class SmtpSession(library.SMTP):
         lines = [f"250-{offer}" for offer in offers[:-1]]
         # One write, and no enhanced status: RFC 2034 section 3 wants none on EHLO's replies.
         self._writer.write("\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode())
-        await self._writer.drain()
+        await self._drain()
 
     def _begin(self, hostname: str | None, *, extended: bool) -> None:
         if not hostname:
             raise paths.CommandRefused(Reply(501, "5.5.4", "say who you are: EHLO hostname"))
         assert self.session is not None
+        # An old host's name in Latin-1 is no reason to refuse its mail.
+        hostname = hostname.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         self._helo = self.session.host_name = hostname
         self.session.extended_smtp = extended
         self._transaction = None
@@ -351,7 +371,12 @@ class SmtpSession(library.SMTP):
         if asked.auth_data is None:
             return  # the library has answered
         name = asked.auth_data.login.decode("utf-8", "replace")
-        if await self._listener.users.verify(name, asked.auth_data.password):
+        try:
+            right = await self._listener.users.verify(name, asked.auth_data.password)
+        except TooManyLoginsError:
+            await self.push(TOO_MANY_LOGINS)
+            return
+        if right:
             self._user = name
             self._listener.tell_authenticated(self._peer, name)
             await self.push(Reply(235, "2.7.0", "authenticated"))
@@ -441,7 +466,10 @@ class SmtpSession(library.SMTP):
         finally:
             incoming.release()
             self._transaction = None
-        await (self.push(reply) if reply.positive else self._refuse(reply))
+        if reply.positive:
+            await self.push(reply)
+        else:
+            await self._refuse(reply, transaction.mail.reverse_path)
 
     def _hop(self, transaction: Transaction) -> Hop:
         extended = self.session is not None and self.session.extended_smtp
@@ -507,13 +535,10 @@ class SmtpSession(library.SMTP):
             origin=hop.origin,
             recipients=tuple(transaction.recipients.values()),
             content=content,
-            attempt=1,
         )
 
 
 def _needs_smtputf8(transaction: Transaction, header: bytes) -> bool:
-    """A declared SMTPUTF8 is only insisted on where something needs it (RFC 6531 section 3.6)."""
-    addresses = (transaction.mail.reverse_path, *transaction.recipients)
-    if not all(address.isascii() for address in addresses):
-        return True
+    """A declared SMTPUTF8 is only insisted on where the header section needs it (RFC 6531 section
+    3.6); whether an address does is asked when it leaves."""
     return transaction.mail.smtputf8 and not header.isascii()

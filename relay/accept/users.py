@@ -11,6 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from relay.config.schema import User
 
+# At some 30 ms each, as much as a client will wait for.
+_MOST_WAITING = 100
+
+
+class TooManyLoginsError(Exception):
+    """So many passwords wait to be verified that this one is not taken."""
+
 
 class Users:
     def __init__(self, users: Mapping[str, User]) -> None:
@@ -18,6 +25,7 @@ class Users:
         self._key = secrets.token_bytes(32)
         self._right: dict[str, bytes] = {}
         self._executor: ThreadPoolExecutor | None = None
+        self._waiting = 0
 
     def tenants_of(self, name: str) -> tuple[str, ...]:
         return self._users[name].tenants
@@ -27,10 +35,16 @@ class Users:
         digest = hmac.digest(self._key, name.encode() + b"\0" + password, hashlib.sha256)
         if hmac.compare_digest(self._right.get(name, b""), digest):
             return True
+        if self._waiting >= _MOST_WAITING:
+            raise TooManyLoginsError
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "password")
         loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(self._executor, self._is_right, name, password)
+        self._waiting += 1
+        try:
+            right = await loop.run_in_executor(self._executor, self._is_right, name, password)
+        finally:
+            self._waiting -= 1
         if right:
             self._right[name] = digest
         return right

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -56,31 +57,29 @@ def audit(
     show = _shower(as_json)
     with access.store(access.configuration(context)) as store:
         if follow:
-            _follow(
-                lambda since, until: store.events(since=since, until=until, **chosen), begin, show
-            )
+            follow_trail(partial(store.events, **chosen), begin, show)
         else:
-            for line in store.events(since=begin, **chosen):
+            for line in store.events(begin, **chosen):
                 show(line)
 
 
-def _follow(read: Read, begin: float, show: Callable[[bytes], None]) -> None:
+def follow_trail(read: Read, begin: float, show: Callable[[bytes], None]) -> None:
     """What there is, then what comes, until Ctrl-C."""
     import orjson
 
+    recent = max(begin, time.time() - _LATE_S)
+    for line in read(begin, recent):
+        show(line)
     seen: set[str] = set()
     while True:
-        recent = time.time() - _LATE_S
-        for line in read(begin, recent) if begin < recent else ():
-            show(line)
-        begin = max(begin, recent)
-        events = {orjson.loads(line)["event_id"]: line for line in read(begin, None)}
+        events = {orjson.loads(line)["event_id"]: line for line in read(recent, None)}
         for event_id, line in events.items():
             if event_id not in seen:
                 show(line)
-        seen = set(events)
         output.flush()
+        seen = set(events)
         time.sleep(_LOOK_EVERY_S)
+        recent = max(recent, time.time() - _LATE_S)
 
 
 def _shower(as_json: bool) -> Callable[[bytes], None]:

@@ -6,14 +6,14 @@ import typer
 
 
 def _queue_id(text: str) -> str:
-    """As it is stored, in upper case."""
+    """Upper or lower case: the store knows both."""
     from relay.model.identifiers import decode
 
     try:
         decode(text)
     except ValueError:
         raise typer.BadParameter(f'"{text}" is no queue id') from None
-    return text.upper()
+    return text
 
 
 def _queue_ids(texts: list[str] | None) -> list[str]:

@@ -114,15 +114,18 @@ def _state(listed: "Listed") -> str:
 
 
 def _recipient_facts(recipient: "Recipient") -> dict[str, str]:
+    from relay.model.causes import REMEDIES
+
     told = listing.trouble(recipient)
-    last = f" (last: {told['last_cause']})" if told["last_cause"] else ""
+    last = told["last_cause"]
     named = {
         "recipient": recipient.address,
         "state": recipient.state,
         "upstream": recipient.upstream,
-        "cause": told["cause"] and f"{told['cause']}{last}",
+        "cause": told["cause"],
         "reply": recipient.reply and str(recipient.reply),
         "remedy": told["remedy"],
+        "last cause": last and f"{last}: {REMEDIES[last]}",
     }
     return {name: value for name, value in named.items() if value}
 

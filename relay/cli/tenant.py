@@ -56,7 +56,8 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
     if as_json:
         output.json_lines([row])
     else:
-        output.facts({key.replace("_", " "): _text(value) for key, value in row.items() if value})
+        told = {key.replace("_", " "): _text(value) for key, value in row.items()}
+        output.facts({key: text for key, text in told.items() if text})
 
 
 @app.command(
@@ -163,9 +164,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    return "yes" if value is True else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value or "")
 
 
 def _known(config: "Config", name: str) -> "Tenant":

@@ -115,8 +115,7 @@ class _Validation:
         if missing and loc in self._faulty:  # a blank, and noted as such
             return
         self._document.note(loc, in_words(error, loc, self._document.written.get(loc)))
-        if error["type"] != "extra_forbidden":
-            self._faulty.add(self._removable(error))
+        self._faulty.add(self._removable(error))
 
     def _take_out_blanks(self) -> None:
         """An empty section is as good as none; an empty value is a fault."""

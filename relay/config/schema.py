@@ -5,12 +5,10 @@ The one place where a default lives. Descriptions are for the sysadmin: the refe
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -21,10 +19,11 @@ from pydantic.json_schema import SkipJsonSchema
 from relay.config import derived
 from relay.config import fields as f
 from relay.config.addresses import ListenAddress, Mailbox, is_loopback
+from relay.config.base import Model, derived_default, written
+from relay.config.bounds import Audit, Limits, QueueLimits, Retry, Timeouts, UpstreamLimits
 from relay.config.problem import Places
 from relay.config.secrets import Secret, SecretError
 from relay.config.store import StoreUrl
-from relay.model.retry import Schedule
 
 __all__ = [
     "Audit",
@@ -49,34 +48,6 @@ __all__ = [
 ]
 
 
-class Model(BaseModel):
-    """In YAML a key goes by its alias alone; code may use the field's name too."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-        hide_input_in_errors=True,
-        defer_build=True,  # once, as parts of Config: half a megabyte less
-    )
-
-
-def _written(default: object, description: str) -> Any:
-    """A field whose default is given as it would be written in the file."""
-    return Field(default, validate_default=True, description=description)
-
-
-def _derived(default: object, description: str) -> Any:
-    """A field whose default follows from other keys, as its description says."""
-
-    def without_default(schema: dict[str, Any]) -> None:
-        schema.pop("default", None)
-
-    return Field(default, description=description, json_schema_extra=without_default)
-
-
 _REPLY_TO = (
     "Where replies go, for mail that doesn't say. Absent: rewritten mail gets its original From "
     "there."
@@ -92,7 +63,7 @@ class Listen(Model):
         description="none: clear text, for this machine; starttls: clients may ask for TLS; "
         "implicit: TLS from the first octet, as on port 465.",
     )
-    auth: f.Auth = _derived(
+    auth: f.Auth = derived_default(
         "none",
         "Whether clients log in as one of clients.users: not at all, if they like, or always. "
         "By default optional where there are users and the listener has TLS or is on loopback, "
@@ -156,7 +127,7 @@ class Clients(Model):
     """Who may hand us mail."""
 
     networks: tuple[Annotated[ClientNetwork, derived.ShortForm("network", "network")], ...] = (
-        _written(
+        written(
             ("127.0.0.0/8", "::1/128"),
             "Who may send without logging in: networks, or mappings with network and tenants.",
         )
@@ -166,68 +137,15 @@ class Clients(Model):
     )
 
 
-class Limits(Model):
-    """What one client may ask of the relay."""
-
-    message_size: f.Size = _written("25MiB", "The largest message; announced to clients (SIZE).")
-    recipients: f.Count = Field(default=500, description="The most recipients of one message.")
-    sessions: f.Count = Field(default=500, description="The most connections at once.")
-    sessions_per_client: f.Count = Field(
-        default=100,
-        description="The most connections at once from one address; loopback is spared.",
-    )
-    line_length: f.LineLength = _written(
-        "64KiB", "The longest line that is taken; what is too long for the way out is folded."
-    )
-    memory: f.Size = _written(
-        "48MiB", "The most content that is held in memory at once, over all messages."
-    )
-
-
-class Timeouts(Model):
-    """How long to wait for the other side."""
-
-    session_idle: f.Duration = _written("5m", "A client that says nothing is let go.")
-    connect: f.Duration = _written("30s", "An upstream's connection, TLS included.")
-    reply: f.Duration = _written("5m", "An upstream's reply to a command.")
-    data_reply: f.Duration = _written("10m", "An upstream's reply to a message's final dot.")
-    drain: f.DurationOrNone = _written("30s", "At a stop: what is under way may take this long.")
-
-
-class QueueLimits(Model):
-    """How much may wait, and how long a dead letter is kept."""
-
-    max_messages: f.Count = Field(
-        default=200_000, description="The most messages that wait; more are answered with 452."
-    )
-    max_bytes: f.Size = _written("10GiB", "The most content that waits; more gets 452.")
-    min_free_disk: f.SizeOrNone = _written(
-        "256MiB", "Disk space that is left for the relay's own notes; below it, mail gets 452."
-    )
-    keep_dead: f.Duration = _written("30d", "How long a dead letter is kept.")
-    max_dead_bytes: f.Size = _written("2GiB", "The most dead letters; the oldest go first.")
-
-
-class UpstreamLimits(Model):
-    """What the provider bears. The defaults suit every provider; raise them by its word."""
-
-    connections: f.Count = Field(default=2, description="The most connections at once.")
-    messages_per_connection: f.Count = Field(
-        default=100, description="A connection is closed after so many messages."
-    )
-    idle: f.DurationOrNone = _written("30s", "A connection without mail is closed after this.")
-    recipients: f.Count = Field(
-        default=100, description="The most recipients in one transaction; more are sent in several."
-    )
-
-
 class Upstream(Model):
     """A next hop: the endpoint of a provider with its TLS mode and credentials."""
 
     name: SkipJsonSchema[str] = Field(default="", validation_alias="(name)")
     host: f.Host = Field(description="The provider's SMTP host; its certificate must be for it.")
-    port: f.Port = _derived(465, "By default 465 for tls implicit, 587 for starttls, 25 for none.")
-    tls: f.Tls = _derived(
+    port: f.Port = derived_default(
+        465, "By default 465 for tls implicit, 587 for starttls, 25 for none."
+    )
+    tls: f.Tls = derived_default(
         "implicit",
         "implicit (465), starttls (587), or none, which is for loopback only. By default "
         "implicit on the ports 465 and 2465 and where no port is named, else starttls.",
@@ -268,7 +186,7 @@ class Default(Model):
         description="The sender under which the default's mail leaves.",
     )
     reply_to: f.Mailbox | None = Field(default=None, description=_REPLY_TO)
-    rewrite_from: f.Rewrite = _derived(
+    rewrite_from: f.Rewrite = derived_default(
         "never",
         "Whether senders are rewritten to from: never, foreign (those outside the tenant's "
         "domains), or always. By default always where from is given, else never.",
@@ -302,7 +220,7 @@ class Tenant(Model):
         description="The sender to which the tenant's mail is rewritten.",
     )
     reply_to: f.Mailbox | None = Field(default=None, description=_REPLY_TO)
-    rewrite_from: f.Rewrite = _derived(
+    rewrite_from: f.Rewrite = derived_default(
         "never",
         "Whether senders are rewritten to from: never, foreign (www-data@web01, say: those "
         "outside the tenant's domains), or always. By default foreign where from is given, "
@@ -322,39 +240,6 @@ class Tenant(Model):
     _fit = model_validator(mode="before")(derived.rewriting("foreign"))
 
 
-class Retry(Model):
-    """When to try again, and how long pauses grow."""
-
-    first: f.Duration = _written("30s", "The wait after the first failure.")
-    factor: f.Factor = _written(2, "Each further wait is so many times the last one.")
-    longest: f.Duration = _written("1h", "No wait is longer than this.")
-    give_up_after: f.Duration = _written(
-        "2d", "A message that has waited so long becomes a dead letter."
-    )
-    attempts: f.Count | None = Field(
-        default=None,
-        description="The most attempts; only failures of the message's or recipient's own "
-        "count. Absent: no cap.",
-    )
-
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule(
-            first_s=self.first,
-            factor=self.factor,
-            longest_s=self.longest,
-            give_up_after_s=self.give_up_after,
-            attempts=self.attempts,
-        )
-
-
-class Audit(Model):
-    """How long the trail in the store goes back; the mirror on standard output is not bound."""
-
-    keep: f.Duration = _written("90d", "Events older than this are removed.")
-    max_bytes: f.Size = _written("2GiB", "The most events; the oldest go first.")
-
-
 class Config(Model):
     """The whole configuration."""
 
@@ -364,11 +249,9 @@ class Config(Model):
         "full one, with a domain. By default the machine's own.",
     )
     clients: Clients = Field(default_factory=Clients, description="Who may send.")
-    listen: tuple[Annotated[Listen, derived.ShortForm("address", "listen address")], ...] = (
-        _written(
-            ("127.0.0.1:25",),
-            "Where applications connect: addresses, or mappings with address and the keys below.",
-        )
+    listen: tuple[Annotated[Listen, derived.ShortForm("address", "listen address")], ...] = written(
+        ("127.0.0.1:25",),
+        "Where applications connect: addresses, or mappings with address and the keys below.",
     )
     aliases: dict[f.AliasName, f.Address] = Field(
         default_factory=dict,
@@ -377,7 +260,7 @@ class Config(Model):
     )
     limits: Limits = Field(default_factory=Limits, description="What one client may ask.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
-    store: f.Store = _written(
+    store: f.Store = written(
         "sqlite:///var/lib/relay/relay.db",
         "Where the queue and the trail are kept: a file on a local disk, by its whole path, or "
         "postgresql://user@host/database.",

@@ -3,8 +3,9 @@
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from relay.config.base import Model
 from relay.config.problem import Loc
-from relay.config.schema import Config, Model
+from relay.config.schema import Config
 from relay.config.secrets import Secret
 
 

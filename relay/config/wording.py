@@ -107,7 +107,6 @@ _WORDS: dict[str, Callable[[ErrorDetails, str | None], str]] = {
     "int_type": _not_a_number,
     "int_from_float": _not_a_number,
     "float_type": _not_a_number,
-    "finite_number": _not_a_number,
     "bool_type": _not_a_switch,
     "tuple_type": _not_a_list,
     "dict_type": _not_a_mapping,

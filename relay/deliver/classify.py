@@ -48,7 +48,8 @@ _BY_PHASE: dict[tuple[Phase, bool], tuple[Cause, Scope]] = {
     (Phase.AFTER_DOT, True): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
     (Phase.AFTER_DOT, False): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
 }
-# Only these may end a recipient's waiting.
+# Of replies, only these may end a recipient's waiting; besides, what an upstream is known not to
+# take (transaction.py) is not even tried.
 _FAILING = frozenset({Cause.RECIPIENT_REFUSED, Cause.MESSAGE_REFUSED, Cause.MESSAGE_TOO_LARGE})
 _TOO_LARGE_STATUS = frozenset({"5.3.4", "5.2.3"})
 

@@ -23,7 +23,7 @@ from relay.model.result import Deferred, Tls, Trouble
 
 
 class ConnectError(Exception):
-    """There is no connection; ``trouble`` says why. Carries the address if there was one."""
+    """There is no connection; ``trouble`` says why."""
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(trouble.detail)
@@ -40,7 +40,7 @@ class Offers:
     size: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Connection:
     """``fresh`` until its first transaction; ``unfinished``: the server still holds one of ours."""
 
@@ -152,7 +152,9 @@ class _Setup:
         if isinstance(error, aiosmtplib.SMTPResponseException):
             if isinstance(error, aiosmtplib.SMTPConnectResponseError):
                 self._phase = Phase.BANNER
-            reply = reply_from_lines(error.code, error.message.split("\n"))
+            # The library keeps octets that are no UTF-8 as half surrogate pairs.
+            text = error.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            reply = reply_from_lines(error.code, text.split("\n"))
             return classify.of_reply(self._phase, reply)
         cause = _root(error)
         if self._phase is Phase.CONNECT and isinstance(error, aiosmtplib.SMTPConnectError):

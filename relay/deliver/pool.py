@@ -12,7 +12,8 @@ from relay.config.schema import Timeouts, Upstream
 from relay.deliver import connection as connections
 from relay.deliver.connection import ConnectError, Connection
 from relay.deliver.transaction import Handover, Transaction
-from relay.model.result import Attempt
+from relay.model.causes import Cause, Scope
+from relay.model.result import Attempt, Deferred
 
 
 class Pool:
@@ -23,6 +24,7 @@ class Pool:
         self._context: ssl.SSLContext | None = None
         self._context_made = False
         self._idle: list[Connection] = []
+        self._in_use: set[Connection] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -37,7 +39,11 @@ class Pool:
                 return Attempt(troubles, None, None, time.monotonic() - started)
             fresh = connection.fresh
             transaction = Transaction(connection, handover, self._timeouts)
-            results = await transaction.run()
+            self._in_use.add(connection)
+            try:
+                results = await transaction.run()
+            finally:
+                self._in_use.discard(connection)
             usable = self._give_back(connection)
             if usable or fresh or transaction.began:
                 duration_s = time.monotonic() - started
@@ -53,13 +59,24 @@ class Pool:
             connection.wire.close()
         self._idle = []
 
+    def abort(self) -> None:
+        """Cuts what is under way: every transaction then has its results, known or unknown."""
+        for connection in list(self._in_use):
+            connection.wire.abort()
+
     async def _connect(self) -> Connection:
         if not self._context_made:
             # Reading the system's certificates takes 20 ms or more: off the loop, once.
             loop = asyncio.get_running_loop()
-            self._context = await loop.run_in_executor(
-                None, connections.tls_context, self._upstream
-            )
+            try:
+                self._context = await loop.run_in_executor(
+                    None, connections.tls_context, self._upstream
+                )
+            except (OSError, ValueError) as error:
+                detail = f"ca_file {self._upstream.ca_file}: {error}"
+                raise ConnectError(
+                    Deferred(Cause.CERTIFICATE_INVALID, Scope.UPSTREAM, detail=detail)
+                ) from error
             self._context_made = True
         return await connections.connect(
             self._upstream, self._hostname, self._timeouts, self._context
@@ -112,6 +129,11 @@ class Deliverer:
 
     async def hand_over(self, upstream: str, handover: Handover) -> Attempt:
         return await self._pools[upstream].hand_over(handover)
+
+    def abort(self) -> None:
+        """Cuts every transaction that is under way."""
+        for pool in self._pools.values():
+            pool.abort()
 
     def close(self) -> None:
         for pool in self._pools.values():

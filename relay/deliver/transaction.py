@@ -22,7 +22,10 @@ _END = b".\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What is to be handed over: an envelope, and content in wire form that can be read anew."""
+    """What is to be handed over: an envelope, and content in wire form that can be read anew.
+
+    ``smtputf8``: the header section needs it, whether an address does or not.
+    """
 
     reverse_path: str
     recipients: tuple[str, ...]
@@ -30,6 +33,15 @@ class Handover:
     body_8bit: bool
     smtputf8: bool
     content: Callable[[], AsyncIterator[bytes]]
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        addresses = (self.reverse_path, *self.recipients)
+        return self.smtputf8 or not all(address.isascii() for address in addresses)
+
+
+_NO_SMTPUTF8 = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.MESSAGE)
+_NO_SMTPUTF8_HERE = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.RECIPIENT)
 
 
 class Transaction:
@@ -41,6 +53,8 @@ class Transaction:
         self._handover = handover
         self._timeouts = timeouts
         self._phase = Phase.MAIL
+        # By position: who is asked for, and who of them was refused.
+        self._asked = list(range(len(handover.recipients)))
         self._refused: dict[int, Result] = {}
         self.began = False
 
@@ -48,8 +62,8 @@ class Transaction:
         """One result for each recipient. Raises nothing but cancellation; a connection that broke
         is unusable after."""
         unfit = self._unfit()
-        if unfit:
-            return self._for_all(unfit)
+        if unfit or not self._asked:
+            return self._for_all(unfit or _NO_SMTPUTF8)
         try:
             return self._for_all(await self._hand_over())
         except DismissedError as dismissed:
@@ -58,7 +72,7 @@ class Transaction:
         except StoreError as error:
             self._wire.abort()
             detail = f"the content could not be read from the store: {error}"
-            return self._for_all(Deferred(Cause.CONNECTION_LOST, Scope.MESSAGE, detail=detail))
+            return self._for_all(Deferred(Cause.LOCAL_ERROR, Scope.MESSAGE, detail=detail))
         except Exception as error:
             self._wire.abort()
             return self._for_all(classify.of_exception(self._phase, error))
@@ -77,8 +91,13 @@ class Transaction:
         if offers.size and handover.size > offers.size:
             detail = f"{handover.size} octets, the server takes {offers.size}"
             return Failed(Cause.MESSAGE_TOO_LARGE, Scope.MESSAGE, detail=detail)
-        if handover.smtputf8 and not offers.smtputf8:
-            return Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.MESSAGE)
+        if offers.smtputf8:
+            return None
+        if handover.smtputf8 or not handover.reverse_path.isascii():
+            return _NO_SMTPUTF8
+        foreign = {i for i, address in enumerate(handover.recipients) if not address.isascii()}
+        self._refused |= dict.fromkeys(foreign, _NO_SMTPUTF8_HERE)
+        self._asked = [i for i in self._asked if i not in foreign]
         return None
 
     async def _hand_over(self) -> Result:
@@ -91,7 +110,7 @@ class Transaction:
         envelope = [self._mail(), *self._rcpts()]
         if self._connection.offers.pipelining:
             self._wire.send(b"".join([*envelope, b"DATA\r\n"]), replies=len(envelope) + 1)
-            trouble = await self._replies_to_envelope(len(self._handover.recipients))
+            trouble = await self._replies_to_envelope()
         else:
             trouble = await self._envelope_step_by_step(envelope)
         if trouble:
@@ -105,21 +124,22 @@ class Transaction:
             parameters += f" SIZE={handover.size}"
         if handover.body_8bit and offers.eight_bit_mime:
             parameters += " BODY=8BITMIME"
-        if handover.smtputf8:
+        if handover.needs_smtputf8:
             parameters += " SMTPUTF8"
         return f"MAIL FROM:<{handover.reverse_path}>{parameters}\r\n".encode()
 
     def _rcpts(self) -> list[bytes]:
-        return [f"RCPT TO:<{address}>\r\n".encode() for address in self._handover.recipients]
+        addresses = self._handover.recipients
+        return [f"RCPT TO:<{addresses[position]}>\r\n".encode() for position in self._asked]
 
-    async def _replies_to_envelope(self, recipients: int) -> Trouble | None:
+    async def _replies_to_envelope(self) -> Trouble | None:
         """The replies to MAIL, every RCPT and DATA, all of which are under way."""
         mail = await self._reply()
         if mail.code // 100 != 2:
-            await self._skip_replies(recipients + 1)
+            await self._skip_replies(len(self._asked) + 1)
             return classify.of_reply(Phase.MAIL, mail)
         self._phase = Phase.RCPT
-        trouble = self._judge([await self._reply() for _ in range(recipients)])
+        trouble = self._judge([await self._reply() for _ in self._asked])
         if trouble:
             await self._skip_replies(1)
             return trouble
@@ -155,10 +175,10 @@ class Transaction:
 
     def _judge(self, rcpts: list[Reply]) -> Trouble | None:
         """Notes each recipient's refusal; a trouble where nobody is left."""
-        for position, reply in enumerate(rcpts):
+        for position, reply in zip(self._asked, rcpts, strict=True):
             if reply.code // 100 != 2:
                 self._refused[position] = classify.of_reply(Phase.RCPT, reply)
-        if len(self._refused) == len(rcpts):
+        if all(position in self._refused for position in self._asked):
             return classify.of_reply(Phase.RCPT, rcpts[-1])
         return None
 
@@ -169,7 +189,7 @@ class Transaction:
         async for piece in self._handover.content():
             if last:
                 self._wire.send(last, replies=0)
-                await self._wire.drained()
+                await self._wire.drained(self._timeouts.reply)
             last = piece
         self._wire.send(last + _END, replies=1)
         self._phase = Phase.AFTER_DOT
@@ -185,7 +205,7 @@ class Transaction:
 
     async def _reply(self) -> Reply:
         reply = await self._wire.reply(self._timeouts.reply)
-        self.began = True
         if reply.code == 421:
             raise DismissedError(reply)
+        self.began = True
         return reply

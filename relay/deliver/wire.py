@@ -54,12 +54,14 @@ class Wire(asyncio.Protocol):
         self._expected += replies
         self._transport.write(octets)
 
-    async def drained(self) -> None:
-        """Returns when the transport wants more octets."""
+    async def drained(self, timeout: float) -> None:
+        """Returns when the transport wants more octets. Raises TimeoutError where the server has
+        read nothing for so long."""
         if self._error:
             raise self._error
         if self._writable:
-            await self._writable
+            async with asyncio.timeout(timeout):
+                await self._writable
 
     async def reply(self, timeout: float) -> Reply:
         """The next reply, in the order of the commands. Raises TimeoutError, OSError or

@@ -1,4 +1,4 @@
-"""From the results of an attempt to what is stored and told: pure but for the clock it is given."""
+"""From the results of a handover to what is stored and told: pure but for the clock it is given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,37 +23,74 @@ class Outcome:
     attempt: Attempt
 
 
-def settled(
-    message: Message,
-    tenant: str,
-    outcomes: Sequence[Outcome],
-    schedule: Schedule,
-    *,
-    now: float,
-    chance: float,
-) -> tuple[Settlement, list[Event]]:
-    """What to store of an attempt, and its events. ``now`` in Unix seconds; ``chance`` as in
-    model.retry."""
-    told: list[Event] = []
-    changed: dict[int, Recipient] = {}
-    if message.tenant != tenant:
-        message = replace(message, tenant=tenant)
-    for outcome in outcomes:
-        told += _events(message, outcome)
-        for recipient, result in zip(outcome.recipients, outcome.attempt.results, strict=True):
-            changed[recipient.position] = _after(recipient, result, outcome.way.upstream)
-    expired = _expired(message, list(changed.values()), schedule, now)
-    if expired:
-        told.append(_told_expired(message, outcomes, expired))
-        changed |= {r.position: replace(r, state=State.EXPIRED) for r in expired}
-    recipients = tuple(changed.get(r.position, r) for r in message.recipients)
-    end = ending(recipients)
-    if end is Ending.DEAD:
-        dead = [r for r in recipients if r.state in DEAD_STATES]
-        told.append(events.email_dead_lettered(message, dead))
-    deadline = message.expires_from + schedule.give_up_after_s
-    due = min(now + delay_s(schedule, message.attempt, chance), max(deadline, now))
-    return Settlement(message.queue_id, tenant, tuple(changed.values()), end, due), told
+@dataclass(slots=True)
+class Trial:
+    """A message under way: one attempt, in as many handovers as its recipients need.
+
+    ``message`` is as it stands now; ``changed`` are the recipients that have news of this attempt,
+    ``untried`` the positions of those that have none yet.
+    """
+
+    message: Message
+    untried: set[int]
+    changed: dict[int, Recipient]
+
+    @classmethod
+    def of(cls, message: Message) -> "Trial":
+        return cls(message, {recipient.position for recipient in message.pending}, {})
+
+    @property
+    def left(self) -> Message:
+        """The message as it concerns those who have not been tried."""
+        message = self.message
+        if len(self.untried) == len(message.recipients):
+            return message
+        recipients = tuple(r for r in message.recipients if r.position in self.untried)
+        return replace(message, recipients=recipients)
+
+    def settled(
+        self, tenant: str, outcome: Outcome, schedule: Schedule, *, now: float, chance: float
+    ) -> tuple[Settlement, list[Event]]:
+        """Takes the outcome in: what to store of it, and its events. ``now`` in Unix seconds;
+        ``chance`` as in model.retry."""
+        if self.message.tenant != tenant:
+            self.message = replace(self.message, tenant=tenant)
+        told = _events(self.message, outcome)
+        news = [
+            _after(recipient, result, outcome.way.upstream)
+            for recipient, result in zip(outcome.recipients, outcome.attempt.results, strict=True)
+        ]
+        expired = _expired(self.message, news, schedule, now)
+        if expired:
+            told.append(
+                events.email_expired(self.message, outcome.way, expired, REMEDIES[Cause.EXPIRED])
+            )
+            news = [replace(r, state=State.EXPIRED) if r in expired else r for r in news]
+        self._take(news)
+        if self.untried:
+            # Stored at once all the same: nobody may be tried twice because others were to come.
+            return self._settlement(news, Ending.GOES_ON, now), told
+        end = ending(self.message.recipients)
+        if end is Ending.DEAD:
+            dead = [r for r in self.message.recipients if r.state in DEAD_STATES]
+            told.append(events.email_dead_lettered(self.message, dead))
+        deadline = max(self.message.expires_from + schedule.give_up_after_s, now)
+        due = min(now + delay_s(schedule, self.message.attempt, chance), deadline)
+        return self._settlement(list(self.changed.values()), end, due), told
+
+    def cut_short(self, now: float) -> Settlement:
+        """The relay stops: whoever has not been tried is due at once, in its next life."""
+        return self._settlement(list(self.changed.values()), Ending.WAITS, now)
+
+    def _take(self, news: list[Recipient]) -> None:
+        for recipient in news:
+            self.changed[recipient.position] = recipient
+            self.untried.discard(recipient.position)
+        recipients = tuple(self.changed.get(r.position, r) for r in self.message.recipients)
+        self.message = replace(self.message, recipients=recipients)
+
+    def _settlement(self, news: Sequence[Recipient], end: Ending, due: float) -> Settlement:
+        return Settlement(self.message.queue_id, self.message.tenant, tuple(news), end, due)
 
 
 def _after(recipient: Recipient, result: Result, upstream: str | None) -> Recipient:
@@ -67,7 +104,8 @@ def _after(recipient: Recipient, result: Result, upstream: str | None) -> Recipi
                 recipient, state=State.FAILED, cause=cause, reply=reply, upstream=upstream
             )
         case Deferred(cause, scope, reply):
-            attempts = recipient.attempts + (scope in _OWN)
+            own = scope in _OWN and cause is not Cause.LOCAL_ERROR
+            attempts = recipient.attempts + own
             return replace(
                 recipient, attempts=attempts, cause=cause, reply=reply, upstream=upstream
             )
@@ -84,14 +122,6 @@ def _expired(
         for r in recipients
         if r.state is State.PENDING and (too_old or (most is not None and r.attempts >= most))
     ]
-
-
-def _told_expired(
-    message: Message, outcomes: Sequence[Outcome], expired: Sequence[Recipient]
-) -> Event:
-    position = expired[0].position
-    way = next(o.way for o in outcomes if any(r.position == position for r in o.recipients))
-    return events.email_expired(message, way, expired, REMEDIES[Cause.EXPIRED])
 
 
 def _events(message: Message, outcome: Outcome) -> list[Event]:

@@ -36,6 +36,7 @@ class Cause(StrEnum):
     REPLY_TIMEOUT = "reply_timeout"
     OUTCOME_UNKNOWN = "outcome_unknown"
     PROTOCOL_ERROR = "protocol_error"
+    LOCAL_ERROR = "local_error"
     EXPIRED = "expired"
     SUPPRESSED = "suppressed"
 
@@ -73,6 +74,8 @@ REMEDIES: dict[Cause, str] = {
     Cause.OUTCOME_UNKNOWN: "the provider did not say whether it took the message; it is tried "
     "again and may arrive twice",
     Cause.PROTOCOL_ERROR: "the server does not speak SMTP as it should: check host and port",
+    Cause.LOCAL_ERROR: "a fault of this machine or of the relay itself, not of the message, which "
+    "waits and is tried again; read the diagnostics on standard error",
     Cause.EXPIRED: "it waited longer than give_up_after; mend the last cause, then retry it",
     Cause.SUPPRESSED: "the address is on the suppression list; remove it there if it is good again",
 }

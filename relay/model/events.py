@@ -78,16 +78,13 @@ def email_accepted(message: Message) -> Event:
     )
 
 
-def email_rejected(
-    client: str, reverse_path: str | None, reply: Reply, *, count: int = 1, last: str = ""
-) -> Event:
-    """Gathered by minute and client: ``count`` refusals like this, ``last`` the last address."""
+def email_rejected(client: str, reverse_path: str | None, reply: Reply, *, count: int = 1) -> Event:
+    """Gathered by minute and client: ``count`` refusals of this kind, this the latest."""
     fields = {
         "client": client,
         "reverse_path": reverse_path,
         "reply": _reply(reply),
         "count": count,
-        "last": last,
     }
     return Event("email.rejected", fields)
 

@@ -11,6 +11,11 @@ _NO_FIELD_LINE = re.compile(rb"^(?![!-9;-~]+[ \t]*:|[ \t])(?=[\x00-\xff])", re.M
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:(.*\n(?:[ \t].*\n)*)", re.MULTILINE)
 _ADDRESS = rb"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
 _PLAIN_MAILBOX = re.compile(rb"\s*(?:[^<>@,:;\"()\\]*<(%b)>|(%b))\s*" % (_ADDRESS, _ADDRESS))
+# A name as it may stand before an angle bracket: words, quoted strings, encoded words, 8-bit.
+_NAMED = re.compile(rb"((?:\"(?:[^\"\\]|\\.)*\"|[^\"<>()@,:;\\\[\]])*)<[^<>]*>\s*")
+# getaddresses takes seconds for a value of a megabyte, and recurses with each parenthesis.
+_LONGEST_FROM_BYTES = 1000
+_LONGEST_ADDRESS = 320
 _MAILBOX_LINE = re.compile(rb">?From [^\n]*\n")
 
 
@@ -68,9 +73,12 @@ def without(header: bytes, dropped: list[Field]) -> bytes:
 
 def one_mailbox(field_value: bytes) -> str:
     """The address of a From value that holds exactly one mailbox; else ""."""
+    if len(field_value) > _LONGEST_FROM_BYTES:
+        return ""
     match = _PLAIN_MAILBOX.fullmatch(field_value)
     if match:
-        return (match[1] or match[2]).decode("ascii")
+        address = (match[1] or match[2]).decode("ascii")
+        return address if _is_sound(address) else ""
     found = getaddresses([field_value.decode("utf-8", "surrogateescape")])
     addresses = [address for _, address in found if address]
     if len(addresses) != 1 or not _is_sound(addresses[0]):
@@ -80,13 +88,15 @@ def one_mailbox(field_value: bytes) -> str:
 
 def display_name(field_value: bytes) -> bytes:
     """What stands before the angle bracket, octet for octet (encoded words stay encoded); b"" if
-    there is none, or the value holds more than one mailbox."""
+    there is none, or if it is anything but a plain name: a comment could hide an address in it."""
     if not one_mailbox(field_value):
         return b""
-    before, bracket, _ = field_value.rpartition(b"<")
-    return before.strip() if bracket else b""
+    match = _NAMED.fullmatch(field_value)
+    return match[1].strip() if match else b""
 
 
 def _is_sound(address: str) -> bool:
     """Nothing that could not stand in an SMTP command or a column of the trail."""
-    return "@" in address and address.isprintable() and not set(address) & set(" <>\r\n")
+    if len(address) > _LONGEST_ADDRESS or "@" not in address or not address.isprintable():
+        return False
+    return not set(address) & set(" <>")

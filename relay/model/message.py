@@ -98,8 +98,10 @@ class Message:
 
 
 class Ending(StrEnum):
-    """What becomes of a message when an attempt has been settled."""
+    """What becomes of a message when a handover has been settled; ``goes_on``: its attempt is not
+    at its end, and the claim stays."""
 
+    GOES_ON = "goes_on"
     WAITS = "waits"
     DONE = "done"
     DEAD = "dead"

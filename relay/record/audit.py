@@ -58,8 +58,23 @@ def json_line(event: Event) -> bytes:
     elif event.tenant is not None:
         entry["tenant"] = event.tenant
     entry.update(event.fields)
-    line = _to_json(None, "", entry)
+    try:
+        line = _to_json(None, "", entry)
+    except TypeError:
+        # Half a surrogate pair, from octets that are no UTF-8; nothing may keep an event untold.
+        line = _to_json(None, "", _sound(entry))
     return line if isinstance(line, bytes) else line.encode()
+
+
+def _sound(value: Any) -> Any:
+    """The same value, in strings that have a UTF-8 form."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {str(key): _sound(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sound(item) for item in value]
+    return value if isinstance(value, int | float | None) else str(value)
 
 
 class Prettifier:

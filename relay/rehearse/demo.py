@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from relay.rehearse.narrator import Narrator
-from relay.rehearse.stage import Stage
+from relay.rehearse.stage import Stage, StageError
 from relay.rehearse.trail import in_words
 from relay.rehearse.upstream import Received, Upstream
 
@@ -113,9 +113,9 @@ class Demo:
         self._narrator.facts(
             f"The relay takes mail on 127.0.0.1:{self._stage.port}",
             {
-                "acme.example": f"acme-mail    localhost:{self._implicit.port}, implicit TLS",
-                "globex.example": f"globex-mail  localhost:{self._starttls.port}, STARTTLS",
-                "anyone else": f"platform     localhost:{self._starttls.port}, STARTTLS; "
+                "acme.example": f"acme-mail    127.0.0.1:{self._implicit.port}, implicit TLS",
+                "globex.example": f"globex-mail  127.0.0.1:{self._starttls.port}, STARTTLS",
+                "anyone else": f"platform     127.0.0.1:{self._starttls.port}, STARTTLS; "
                 "it is the default",
             },
         )
@@ -213,7 +213,10 @@ class Demo:
         )
 
     async def _send(self, mail: Mail) -> None:
-        await asyncio.to_thread(_hand_in, self._stage.port, mail)
+        try:
+            await asyncio.to_thread(_hand_in, self._stage.port, mail)
+        except OSError as error:
+            raise StageError(f"the relay did not take {mail.subject!r}: {error}") from error
 
     async def _see(self, mail: Mail, expected: Outcome) -> None:
         """Show a message as its upstream received it, and whether it is as it should be."""
@@ -249,7 +252,7 @@ class Demo:
 
 
 def _hand_in(port: int, mail: Mail) -> None:
-    """As an application would."""
+    """As an application would; OSError where it doesn't get its 250."""
     message = EmailMessage()
     message["From"] = mail.sender
     message["To"] = _CUSTOMER

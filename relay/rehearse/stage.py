@@ -108,16 +108,18 @@ class Stage:
 
     async def verb(self, *arguments: str) -> str:
         """What ``relay VERB`` prints; StageError where its status is not 0."""
+        command = f"relay {' '.join(arguments)}"
         verb = await self._started(*arguments, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(_VERB_WITHIN_S):
                 told, complained = await verb.communicate()
+        except TimeoutError:
+            raise StageError(f"{command}: no end in {_VERB_WITHIN_S:.0f} s") from None
         finally:
             await _end(verb)
         if verb.returncode:
-            command = " ".join(arguments)
             text = (told + complained).decode(errors="replace")
-            raise StageError(f"relay {command}: status {verb.returncode}\n{text}")
+            raise StageError(f"{command}: status {verb.returncode}\n{text}")
         return told.decode(errors="replace")
 
     def _told(self) -> str:

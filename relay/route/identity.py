@@ -74,9 +74,12 @@ def _with_from(
 
 
 def _from_field(mailbox: Mailbox, original_name: bytes) -> bytes:
-    name = original_name or quoted_name(mailbox.display_name)
     address = mailbox.address.encode()
-    return b"From: %b <%b>\r\n" % (name, address) if name else b"From: %b\r\n" % address
+    value = b"%b <%b>" % (original_name, address)
+    if not original_name or headers.one_mailbox(value) != mailbox.address:
+        name = quoted_name(mailbox.display_name)
+        value = b"%b <%b>" % (name, address) if name else address
+    return b"From: " + value + b"\r\n"
 
 
 def _reply_to(

@@ -115,6 +115,12 @@ async def test_large_content_goes_through_the_spool(store: Store) -> None:
     assert await octets(store, found) == b"".join(b"%d" % n * 500_000 for n in range(5))
 
 
+async def test_a_message_without_its_octets_is_not_kept(store: Store) -> None:
+    with pytest.raises(ValueError, match="octets"):
+        await keep(store, message().without_chunks())
+    assert store.usage.messages == 0
+
+
 async def test_a_spool_file_that_is_not_synced_can_not_be_named(store: Store) -> None:
     file = store.new_spool_file()
     await file.write(b"x" * 100)
@@ -451,9 +457,7 @@ async def dead_letters(store: Store, count: int, octets: int = 100) -> tuple[Mes
     return kept
 
 
-async def test_dead_letters_go_when_their_time_is_up(
-    store: Store, backend: SqliteBackend
-) -> None:
+async def test_dead_letters_go_when_their_time_is_up(store: Store, backend: SqliteBackend) -> None:
     kept = await dead_letters(store, 3)
     waiting = await keep(store, message())
     with backend.administration() as administration:

@@ -162,9 +162,11 @@ def test_it_arrives_intact(way: Way, send: Send):
         assert names.count(once) == 1, once
 
 
-def test_a_large_attachment_arrives_intact(way: Way):
-    body = os.urandom(6_000_000).hex().encode()
-    lines = b"".join(body[at : at + 76] + b"\r\n" for at in range(0, len(body), 76))
+@pytest.mark.parametrize("size", [100_000, 900_000, 12_000_000])
+def test_an_attachment_arrives_intact(way: Way, size: int):
+    """Content of each size has a place of its own to wait in."""
+    octets = os.urandom(size // 2).hex().encode()
+    lines = b"".join(octets[at : at + 76] + b"\r\n" for at in range(0, len(octets), 76))
     with smtplib.SMTP("127.0.0.1", way.relay.port, timeout=60) as client:
         client.sendmail(SENDER, [RECIPIENT], message(SENDER, RECIPIENT, body=lines))
     assert way.next().body == lines

@@ -49,9 +49,9 @@ class Load:
 
     def _send_one(self, client: smtplib.SMTP, number: int, name: str) -> None:
         sender = f"app@{_TENANTS[number % len(_TENANTS)]}"
-        # Now and then one that is kept in a file of its own.
+        # Now and then one that is kept in chunks, and one in a file of its own.
         body = b"x" * 70 + b"\r\n"
-        body *= 20_000 if random.random() < 0.01 else 10
+        body *= random.choices([10, 5_000, 20_000], weights=[97, 2, 1])[0]
         client.sendmail(sender, [_RECIPIENT], message(sender, _RECIPIENT, f"no {name}", body))
         self.promised.append(name)
 

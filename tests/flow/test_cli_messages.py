@@ -214,6 +214,11 @@ def test_queue_show_for_programs_has_each_recipient(site: Site):
     assert (whole["helo"], whole["user"]) == ("web01", "crm")
 
 
+def test_dead_show_of_an_expired_message_says_what_it_waited_for(site: Site):
+    shown = site.relay("dead", "show", site.expired).out
+    assert "last cause  connect_timeout: a firewall may block outbound SMTP" in shown
+
+
 def test_a_verb_for_what_waits_refuses_a_dead_letter(site: Site):
     done = site.relay("queue", "drop", site.waiting, site.dead)
     assert done.status == 1
@@ -288,6 +293,14 @@ def test_dead_drop_ends_a_dead_letter(site: Site):
     assert site.relay("dead", "drop", site.dead).status == 0
     assert site.dead not in site.relay("dead", "list", "--json").out
     assert site.relay("dead", "drop", site.dead).status == 1
+
+
+@pytest.mark.parametrize("verb", ["retry", "export", "drop"])
+def test_a_verb_for_dead_letters_refuses_what_waits(site: Site, verb: str):
+    done = site.relay("dead", verb, site.waiting)
+    assert (done.status, done.out) == (1, "")
+    assert "no dead letter, it waits" in done.err
+    assert site.relay("audit", "--event", "email.dropped", "--json").rows == []
 
 
 # -- audit

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import re
+import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from support.configs import relay_config
+from support.program import RELAY
 
 from relay.cli import main
 from relay.queue.sqlite.store import SqliteStore
@@ -121,6 +125,7 @@ def test_disable_is_shown_everywhere_with_actor_and_reason(
     [row] = relay("tenant", "show", "acme", "--json").rows
     assert (row["enabled"], row["enabled_in_file"]) == (False, True)
     assert (row["actor"], row["reason"]) == ("dana", "account suspended")
+    assert re.search(r"^enabled +no$", relay("tenant", "show", "acme").out, re.MULTILINE)
     assert "account suspended (dana)" in relay("tenant", "list").out
     [event] = relay("audit", "--event", "tenant.disabled", "--json").rows
     assert (event["tenant"], event["actor"], event["reason"]) == (
@@ -175,6 +180,27 @@ def test_disable_without_a_store_says_so(relay: Relay):
     done = relay("tenant", "disable", "acme", "--reason", "x")
     assert done.status == 1
     assert "no store at" in done.err
+
+
+@pytest.mark.usefixtures("store")
+def test_audit_follows_the_trail_until_ctrl_c(relay: Relay, config_file: Path):
+    relay("tenant", "disable", "acme", "--reason", "before")
+    # A job in the background of a script has SIGINT ignored, and so would its children.
+    ctrl_c_works = ("env", "--default-signal=INT")
+    command = [*ctrl_c_works, str(RELAY), "--config", str(config_file), "audit", "-f", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+        assert follower.stdout
+        assert follower.stderr
+        try:
+            assert json.loads(follower.stdout.readline())["reason"] == "before"
+            relay("tenant", "enable", "acme", "--reason", "meanwhile")
+            assert json.loads(follower.stdout.readline())["reason"] == "meanwhile"
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(30) == 130
+            # Each event came once.
+            assert (follower.stdout.read(), follower.stderr.read()) == (b"", b"")
+        finally:
+            follower.kill()
 
 
 # -- check

@@ -10,7 +10,7 @@ from sqlite3 import Connection
 
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreForbidden, StoreMissing
-from relay.queue.sqlite import opening
+from relay.queue.sqlite import connecting, opening
 from relay.queue.sqlite.failure import explained
 
 
@@ -19,7 +19,7 @@ def open_existing(path: Path) -> Connection:
     _check_rights(path)
     try:
         opening.check_file(path)
-        connection = opening.connect(path)
+        connection = connecting.connect(path)
     except sqlite3.Error as error:
         raise explained(path, error) from error
     try:

@@ -6,7 +6,7 @@ also moves the generation, so that a running relay looks before its next attempt
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -16,13 +16,13 @@ from types import TracebackType
 
 from relay.model.events import Event, tenant_reset, tenant_toggled
 from relay.model.identifiers import decode
-from relay.model.ports import StoreError
 from relay.model.toggle import Toggle
 from relay.queue.lock import is_served, lock_path
 from relay.queue.spool import pieces, spool_path
 from relay.queue.sqlite import editing, listing, trail
 from relay.queue.sqlite.access import forbidden, open_existing
 from relay.queue.sqlite.changes import add_events
+from relay.queue.sqlite.connecting import begin
 from relay.queue.sqlite.counting import Counts, counts
 from relay.queue.sqlite.editing import no_such_message
 from relay.queue.sqlite.failure import explained
@@ -110,13 +110,9 @@ class Administration:
         """The queue_ids of those that are tried again: not the unknown, nor those that a running
         relay is trying already. Of dead letters, only the recipients that failed or expired."""
         retried: list[str] = []
-        for numbers in self._batches(which):
-            with self._change() as change:
-                told = editing.retry(
-                    change.connection, numbers, actor, now=time.time(), served_by=self._served_by()
-                )
-                change.events.extend(told)
-            retried += [event.queue_id for event in told if event.queue_id]
+        with self._explained():
+            for numbers in self._batches(which):
+                retried += self._retry(numbers, actor)
         return retried
 
     def drop(self, queue_id: str, actor: str) -> None:
@@ -159,7 +155,7 @@ class Administration:
         """One transaction: what is done to ``connection``, the ``events`` of it, the generation."""
         change = _Change(self._connection, [])
         with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
+            begin(self._connection)
             try:
                 yield change
                 add_events(self._connection, [(e, self._render(e)) for e in change.events])
@@ -174,12 +170,17 @@ class Administration:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise explained(self._path, error) from error
-        except OSError as error:
-            raise StoreError(
-                f"{error.filename or self._path}: {error.strerror or error}"
-            ) from error
+
+    def _retry(self, numbers: Sequence[int], actor: str) -> list[str]:
+        with self._change() as change:
+            change.events.extend(
+                editing.retry(
+                    change.connection, numbers, actor, now=time.time(), served_by=self._served_by()
+                )
+            )
+        return [event.queue_id for event in change.events if event.queue_id]
 
     def _served_by(self) -> int | None:
         try:

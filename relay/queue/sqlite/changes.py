@@ -1,8 +1,8 @@
 """What is to be changed, and how any number of changes become a handful of statements.
 
 Each step of a statement lets go of the interpreter lock, and getting it back from a busy event
-loop costs up to a switch interval. So rows are gathered over all changes of a transaction: for 20
-messages 330 us instead of 1.6 ms each beside a spinning thread, at an interval of 0.1 ms.
+loop costs up to a switch interval. So rows are gathered over all changes of a transaction: beside a
+spinning thread, at an interval of 0.1 ms, a message in a batch of 20 costs 0.23 ms and not 0.98.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -118,17 +118,8 @@ def _store_new(connection: Connection, changes: Sequence[Change]) -> None:
         if size <= SMALL_CONTENT_BYTES:
             small.append((number, b"".join(chunks)))
         else:
-            _add_large_content(connection, number, chunks, size)
+            connection.execute(SQL["add_large_content"], (number, b"".join(chunks)))
     _add_contents(connection, small)
-
-
-def _add_large_content(
-    connection: Connection, number: int, chunks: Sequence[bytes], size: int
-) -> None:
-    connection.execute(SQL["add_room_for_content"], (number, size))
-    with connection.blobopen("content", "octets", number) as blob:
-        for chunk in chunks:
-            blob.write(chunk)
 
 
 def _store_news(connection: Connection, changes: Sequence[Change]) -> None:

@@ -32,6 +32,8 @@ def explained(path: Path, error: Exception) -> StoreError:
     """The StoreError that tells of ``error``; raise it from that."""
     if isinstance(error, StoreError):
         return error
+    if isinstance(error, OSError):
+        return StoreError(f"{error.filename or path}: {error.strerror or error}")
     name = error_name(error)
     if name.startswith(_DAMAGED):
         return damaged(path, str(error))

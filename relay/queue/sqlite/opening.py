@@ -10,22 +10,18 @@ from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
 from sqlite3 import Connection
-from urllib.parse import quote
 
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreUnusable
+from relay.queue.sqlite import connecting
 from relay.queue.sqlite.failure import damaged, error_name, explained, recovery
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import micros
 
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID = 0x52454C59  # "RELY", as in migrations/0001.sql
-# How long another process may hold the write lock; the verbs hold it for milliseconds.
-_BUSY_S = 5.0
 # A store of 10 GiB can't be read through at every start: what can be checked in this time is.
 _CHECK_S = 0.5
-# The log is cut to this after a burst has made it grow.
-_LOG_BYTES = 16 * 1024 * 1024
 
 
 def create_if_absent(path: Path) -> None:
@@ -45,7 +41,7 @@ def create_if_absent(path: Path) -> None:
             )
         _create(path)
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror} ({error.filename})") from error
+        raise explained(path, error) from error
 
 
 def check_file(path: Path) -> None:
@@ -54,53 +50,18 @@ def check_file(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(len(_MAGIC))
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise explained(path, error) from error
     if not head:
         raise StoreUnusable(f"{path} is empty, it was truncated; {recovery(path)}")
     if not _MAGIC.startswith(head[: len(_MAGIC)]):
         raise StoreUnusable(f"{path} is no store of a relay: name another file as the store")
 
 
-def connect(path: Path, *, patience_s: float = _BUSY_S) -> Connection:
-    """A connection that reads and writes; statements are transactions unless one is begun."""
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw",
-        uri=True,
-        timeout=patience_s,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        # secure_delete, on in Debian's SQLite, would write zeros over all that is deleted: 13 of
-        # the 69 us that a message costs in SQLite.
-        connection.executescript(
-            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = OFF;"
-            f"PRAGMA journal_size_limit = {_LOG_BYTES};"
-        )
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def connect_to_read(path: Path, *, patience_s: float = _BUSY_S) -> Connection:
-    connection = connect(path, patience_s=patience_s)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def fold_log(path: Path) -> None:
-    """Bring the write-ahead log into the file, so that the file is whole by itself. Where another
-    process is reading just now, the log stays and nothing is lost."""
-    with suppress(sqlite3.Error), closing(connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 def prepare(path: Path) -> None:
     """Verify that the file is a relay's store in order, and migrate it. Raises StoreUnusable."""
     check_file(path)
     try:
-        with closing(connect(path)) as connection:
+        with closing(connecting.connect(path)) as connection:
             _verify(path, connection)
             _migrate(path, connection)
             _check_quickly(path, connection)
@@ -113,7 +74,7 @@ def prepare(path: Path) -> None:
 
 def end_former_life(path: Path) -> tuple[int, set[str]]:
     """Claims that a former life left become due: how many, and the spool files that are named."""
-    with closing(connect(path)) as connection:
+    with closing(connecting.connect(path)) as connection:
         ended = connection.execute(SQL["end_former_claims"], {"now": micros(time.time())})
         return ended.rowcount, {name for (name,) in connection.execute(SQL["spool_names"])}
 
@@ -155,7 +116,7 @@ def _create(path: Path) -> None:
     os.fchmod(descriptor, 0o660)
     os.close(descriptor)
     try:
-        with closing(connect(new)) as connection:
+        with closing(connecting.connect(new)) as connection:
             # Gives space back to the disk when a backlog has gone (retention.py).
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _migrate(path, connection)

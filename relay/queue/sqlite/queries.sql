@@ -17,13 +17,13 @@ INSERT INTO recipient (
 -- Their content, where it is small.
 INSERT INTO content (message, octets) VALUES (?, ?);
 
--- name: add_room_for_content
--- Room for a larger content, which is then written chunk by chunk.
-INSERT INTO content (message, octets) VALUES (?, zeroblob(?));
+-- name: add_large_content
+-- A larger content, one at a time: SQLite keeps a copy of what a cached statement was last given.
+INSERT INTO content (message, octets) VALUES (?, ?);
 
 -- name: add_events
 -- The trail. A settle is repeated when it is unknown whether it was stored: then the event is there.
-INSERT INTO event (id, name, tenant, message, body) VALUES (?, ?, ?, ?, CAST(? AS TEXT))
+INSERT INTO event (id, name, tenant, message, body) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: finish

@@ -24,7 +24,8 @@ Render = Callable[[Event], bytes]
 # About 10 ms of the writer each.
 _DEAD_AT_ONCE = 50
 _EVENTS_AT_ONCE = 2000
-_PAGES_AT_ONCE = 1000
+# Fewer, since each page is a step, which lets go of the interpreter lock.
+_PAGES_AT_ONCE = 200
 # Free pages that are kept for the mail to come (4 MiB): to give them back and take them again
 # would cost more than they are worth.
 _FREE_PAGES = 1000
@@ -77,13 +78,11 @@ def forget_events(connection: Connection, keep: Retention, now: float) -> Outcom
     return Outcome(count)
 
 
-def give_back_space(connection: Connection) -> bool:
-    """Free pages at the end of the file go back to the disk; whether there are more of them."""
+def give_back_space(connection: Connection) -> Outcome:
+    """Free pages at the end of the file go back to the disk; how many went."""
     free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    if free <= _FREE_PAGES:
-        return False
     most = min(_PAGES_AT_ONCE, free - _FREE_PAGES)
-    # A script, since the pragma makes a step of every page, each of which would let go of the
-    # interpreter lock.
-    connection.executescript(f"PRAGMA incremental_vacuum({most})")
-    return free - most > _FREE_PAGES
+    if most <= 0:
+        return Outcome(0)
+    connection.execute(f"PRAGMA incremental_vacuum({most})").fetchall()
+    return Outcome(most)

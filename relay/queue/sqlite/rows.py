@@ -102,7 +102,7 @@ def event_row(line: Line) -> Row:
     event, body = line
     message = None if event.queue_id is None else number_of(event.queue_id)
     tenant = event.tenant and storable(event.tenant)
-    return decode(event.event_id), event.name, tenant, message, body
+    return decode(event.event_id), event.name, tenant, message, body.decode()
 
 
 def toggle_row(toggle: Toggle) -> Row:

@@ -23,7 +23,7 @@ from relay.model.message import Content, Ending, Message, Settlement
 from relay.model.ports import Due, Retention, StoreError, Usage
 from relay.model.toggle import Toggle
 from relay.queue.spool import File, SpoolDirectory, spool_path
-from relay.queue.sqlite import claiming, opening
+from relay.queue.sqlite import claiming, connecting, opening
 from relay.queue.sqlite.changes import Change
 from relay.queue.sqlite.counting import Counts, counts
 from relay.queue.sqlite.failure import explained
@@ -79,7 +79,7 @@ class SqliteStore:
         self._spooled: dict[str, str] = {}
         self._opened: _Parts | None = None
         self._reading = Lock()
-        self._lost_renderings = 0
+        self._lost_events = 0
 
     async def open(self) -> int:
         """The number of messages that were under way when a former life ended; they are due.
@@ -88,7 +88,9 @@ class SqliteStore:
         """
         recovered, reader, watching = await self._off_loop(self._prepare)
         watch = Watch(watching)
-        writer = Writer(partial(opening.connect, self._path), self._committed, watch.note)
+        connect = partial(connecting.connect, self._path, patience_s=0)
+        place = connecting.Place(self._path)
+        writer = Writer(connect, place.check, self._committed, watch.note)
         self._opened = _Parts(writer, watch, reader)
         writer.start()
         return recovered
@@ -96,6 +98,8 @@ class SqliteStore:
     async def close(self) -> None:
         """Returns when everything submitted is stored and the file is whole by itself."""
         parts, self._opened = self._opened, None
+        if parts:
+            parts.writer.close()
         await asyncio.to_thread(self._shut, parts)
 
     # -- model.ports.Queue
@@ -110,12 +114,14 @@ class SqliteStore:
             recipients=recipient_rows(number, message.recipients),
             lines=self._lines(events),
         )
-        if content.spool is None:
-            chunks = content.chunks or ()
-            change.contents = [(number, chunks, sum(map(len, chunks)))]
-        else:
-            change.stored = partial(self._named, message.queue_id, content.spool, claimed)
+        if content.spool is not None:
             self._check_synced(content.spool)
+            change.stored = partial(self._named, message.queue_id, content.spool, claimed)
+        elif content.chunks is not None:
+            size = sum(map(len, content.chunks))
+            change.contents = [(number, content.chunks, size)]
+        else:
+            raise ValueError("a new message has its octets in chunks or in a spool file")
         await self._carried_out(change)
 
     async def due(self, now: float) -> Due:
@@ -141,7 +147,12 @@ class SqliteStore:
         change.finished = [number_of(s.queue_id) for s in settlements if s.ending is Ending.DONE]
         lasting = [(number_of(s.queue_id), s) for s in settlements if s.ending is not Ending.DONE]
         if lasting:
-            change.settled = [settled_row(number, s, now) for number, s in lasting]
+            # An attempt that goes on keeps its claim: its message's row stays as it is.
+            change.settled = [
+                settled_row(number, s, now)
+                for number, s in lasting
+                if s.ending is not Ending.GOES_ON
+            ]
             change.news = [row for number, s in lasting for row in news_rows(number, s.recipients)]
         if self._spooled:
             change.stored = partial(self._forget_spooled, settlements)
@@ -176,21 +187,18 @@ class SqliteStore:
         try:
             self._parts.writer.tell((event, self._render(event)))
         except Exception as error:
-            self._lost_renderings += 1
+            self._lost_events += 1
             diagnostics.error("event lost", audit_event=event.name, error=repr(error))
 
     @property
     def lost_events(self) -> int:
         """Told events that could not be stored."""
-        return self._lost_renderings + (self._opened.writer.lost_events if self._opened else 0)
+        return self._lost_events + (self._opened.writer.lost_events if self._opened else 0)
 
     @property
     def usage(self) -> Usage:
         """At most a tenth of a second old, as far as other processes change it."""
-        try:
-            return usage_of(self._parts.watch.ledger())
-        except sqlite3.Error as error:
-            raise explained(self._path, error) from error
+        return usage_of(self._parts.watch.ledger())
 
     def new_spool_file(self) -> File:
         return self._spool.new_file()
@@ -206,7 +214,7 @@ class SqliteStore:
             pass
         while await self._carried_out(Change(work=partial(forget_events, keep=keep, now=now))):
             pass
-        while await self._done_aside(give_back_space):
+        while await self._carried_out(Change(work=give_back_space)):
             pass
 
     # -- within
@@ -225,13 +233,6 @@ class SqliteStore:
             return await self._parts.writer.submit(change)
         except Exception as error:
             raise explained(self._path, error) from error
-
-    async def _done_aside(self, work: Callable[[Connection], T]) -> T:
-        try:
-            value: T = await self._parts.writer.submit_aside(work)
-        except Exception as error:
-            raise explained(self._path, error) from error
-        return value
 
     def _return(self, claims: asyncio.Future[Any]) -> None:
         if not claims.exception() and self._opened:
@@ -255,6 +256,8 @@ class SqliteStore:
 
     def _forget_spooled(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
+            if settlement.ending is Ending.GOES_ON:
+                continue
             spool = self._spooled.pop(settlement.queue_id, None)
             if spool and settlement.ending is Ending.DONE:
                 self._spool.remove([spool])
@@ -271,7 +274,7 @@ class SqliteStore:
     async def _off_loop(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise explained(self._path, error) from error
 
     def _prepare(self) -> tuple[int, Connection, Connection]:
@@ -280,15 +283,16 @@ class SqliteStore:
         recovered, spooled = opening.end_former_life(self._path)
         self._spool.create()
         self._spool.sweep(spooled)
-        reader = opening.connect_to_read(self._path)
-        watching = opening.connect_to_read(self._path, patience_s=_LOOP_PATIENCE_S)
+        reader = connecting.connect_to_read(self._path)
+        watching = connecting.connect_to_read(self._path, patience_s=_LOOP_PATIENCE_S)
         return recovered, reader, watching
 
     def _shut(self, parts: _Parts | None) -> None:
         if parts:
-            parts.writer.close()
+            parts.writer.join()
+            self._lost_events += parts.writer.lost_events
             with self._reading:
                 parts.reader.close()
             parts.watch.close()
-            opening.fold_log(self._path)
+            connecting.fold_log(self._path)
         self._pool.shutdown()

@@ -7,7 +7,7 @@ out, whether somebody still waits for it or not.
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from sqlite3 import Connection
@@ -18,8 +18,9 @@ import structlog
 
 from relay.model.ports import StoreError
 from relay.queue.sqlite.changes import Change, Stored, store
+from relay.queue.sqlite.connecting import begin
 from relay.queue.sqlite.failure import error_name
-from relay.queue.sqlite.ledger import Ledger, read_ledger
+from relay.queue.sqlite.ledger import Ledger
 from relay.queue.sqlite.rows import Line
 
 diagnostics = structlog.get_logger("relay.queue")
@@ -39,32 +40,38 @@ Published = Callable[[Ledger], None]
 
 @dataclass(slots=True)
 class _Job:
-    """``aside`` is done apart from the transactions of others, since it has its own."""
+    """A change, and who waits for it; nobody waits for what was told."""
 
     change: Change
     future: asyncio.Future[Any] | None
-    aside: Callable[[Connection], Any] | None = None
 
 
 class Writer:
-    """``connect`` makes the writing connection, anew after the disk has failed under one."""
+    """``connect`` makes the writing connection, anew after the disk has failed under one.
+    ``check_place`` raises StoreError where what it is connected to is no longer the store."""
 
     def __init__(
-        self, connect: Callable[[], Connection], committed: Committed, published: Published
+        self,
+        connect: Callable[[], Connection],
+        check_place: Callable[[], None],
+        committed: Committed,
+        published: Published,
     ) -> None:
         self._connect = connect
+        self._check_place = check_place
         self._committed = committed
         self._published = published
         self._loop = asyncio.get_running_loop()
         # What this turn of the event loop has submitted, and what the thread is to take.
         self._submitted: list[_Job] = []
+        self._handing_over = False
         self._inbox: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._connection: Connection | None = None
         # A daemon, so that a relay which fails elsewhere can end: close() is what drains.
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
         self._closed = False
-        # Told events that failed for the store's sake; they go with the next transaction.
-        self._held: deque[Line] = deque(maxlen=_MOST_TOLD)
+        # Told events, which go with the next transaction, or with a later one if that fails.
+        self._told: deque[Line] = deque()
         self.lost_events = 0
 
     def start(self) -> None:
@@ -72,83 +79,69 @@ class Writer:
 
     def submit(self, change: Change) -> asyncio.Future[Any]:
         """From here on it is carried out. The future has the value of the change's work."""
-        return self._awaited(change, None)
-
-    def submit_aside(self, work: Callable[[Connection], Any]) -> asyncio.Future[Any]:
-        """``work`` between two transactions, in autocommit."""
-        return self._awaited(Change(), work)
-
-    def tell(self, line: Line) -> None:
-        """Nobody waits for it; beyond a bound it is lost and counted."""
-        if self._closed or self._inbox.qsize() + len(self._submitted) >= _MOST_TOLD:
-            self.lost_events += 1
-        else:
-            self._put(_Job(Change(lines=(line,)), None))
-
-    def close(self) -> None:
-        """Returns when everything submitted has been carried out. Blocks."""
-        if not self._closed:
-            self._closed = True
-            self._hand_over()
-            self._inbox.put(None)
-            self._thread.join()
-
-    def _awaited(
-        self, change: Change, aside: Callable[[Connection], Any] | None
-    ) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreError("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._put(_Job(change, future, aside))
+        self._submitted.append(_Job(change, future))
+        self._hand_over_soon()
         return future
 
-    def _put(self, job: _Job) -> None:
-        """Handed to the thread at the end of the loop's turn: woken by the first of twenty, it
-        would fight the loop for the interpreter and commit that one alone."""
-        if not self._submitted:
+    def tell(self, line: Line) -> None:
+        """Nobody waits for it; beyond a bound it is lost and counted."""
+        if self._closed or len(self._told) >= _MOST_TOLD:
+            self.lost_events += 1
+        else:
+            self._told.append(line)
+            self._hand_over_soon()
+
+    def close(self) -> None:
+        """Takes nothing more; on the event loop, like the above."""
+        self._closed = True
+        self._hand_over()
+        self._inbox.put(None)
+
+    def join(self) -> None:
+        """Blocks until everything submitted has been carried out."""
+        self._thread.join()
+
+    def _hand_over_soon(self) -> None:
+        """At the end of the loop's turn: woken by the first of twenty, the thread would fight the
+        loop for the interpreter and commit that one alone."""
+        if not self._handing_over:
+            self._handing_over = True
             self._loop.call_soon(self._hand_over)
-        self._submitted.append(job)
 
     def _hand_over(self) -> None:
-        if self._submitted:
-            self._inbox.put(self._submitted)
-            self._submitted = []
+        self._handing_over = False
+        self._inbox.put(self._submitted)
+        self._submitted = []
 
     def _run(self) -> None:
         ended = False
         while not ended:
             jobs, ended = self._gather()
-            together = [job for job in jobs if not job.aside]
-            if together or (ended and self._held):
-                self._carry_out(self._with_held(together))
-            for job in jobs:
-                if job.aside:
-                    self._carry_out_aside(job, job.aside)
+            for some in _bounded([*self._told_job(), *jobs]):
+                self._carry_out(some)
+        self.lost_events += len(self._told)
         if self._connection:
             self._connection.close()
 
     def _gather(self) -> tuple[list[_Job], bool]:
-        """At least one job, and what else has gathered; whether it was the last."""
+        """What has gathered, once there is something; whether it was the last."""
         jobs: list[_Job] = []
-        weight = 0
         more = self._inbox.get()
         while more is not None:
             jobs += more
-            weight += sum(job.change.weight for job in more)
-            if len(jobs) >= _MOST_CHANGES or weight >= _MOST_BYTES:
-                return jobs, False
             try:
                 more = self._inbox.get_nowait()
             except Empty:
                 return jobs, False
         return jobs, True
 
-    def _with_held(self, jobs: list[_Job]) -> list[_Job]:
-        if not self._held:
-            return jobs
-        held = tuple(self._held)
-        self._held.clear()
-        return [_Job(Change(lines=held), None), *jobs]
+    def _told_job(self) -> Iterator[_Job]:
+        lines = [self._told.popleft() for _ in range(len(self._told))]
+        if lines:
+            yield _Job(Change(lines=lines), None)
 
     def _carry_out(self, jobs: list[_Job]) -> None:
         """Together; if that fails each alone, so that only the guilty one fails."""
@@ -165,21 +158,11 @@ class Writer:
         if stored.lines:
             self._mirror(stored.lines)
 
-    def _carry_out_aside(self, job: _Job, work: Callable[[Connection], Any]) -> None:
-        try:
-            connection = self._connected()
-            value = work(connection)
-            ledger = read_ledger(connection)
-        except Exception as error:
-            self._disconnect_after(error)
-            self._fail([job], error)
-        else:
-            self._resolve([job], [value], ledger)
-
     def _transact(self, changes: list[Change]) -> Stored:
         connection = self._connected()
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._check_place()
+            begin(connection)
             stored = store(connection, changes)
             connection.execute("COMMIT")
         except BaseException as error:
@@ -231,12 +214,14 @@ class Writer:
 
     def _hold(self, lines: Sequence[Line], error: Exception) -> None:
         """Told events wait while the store is in trouble; those at fault themselves are lost."""
-        if isinstance(error, sqlite3.OperationalError | StoreError):
-            self.lost_events += max(0, len(self._held) + len(lines) - _MOST_TOLD)
-            self._held.extend(lines)
+        if isinstance(error, sqlite3.OperationalError):
+            self._told.extendleft(reversed(lines))
+        elif len(lines) > 1:
+            for line in lines:
+                self._carry_out([_Job(Change(lines=[line]), None)])
         else:
-            self.lost_events += len(lines)
-            diagnostics.error("events lost", error=repr(error), count=len(lines))
+            self.lost_events += 1
+            diagnostics.error("event lost", audit_event=lines[0][0].name, error=repr(error))
 
     def _on_loop(self, callback: Callable[[], None]) -> None:
         """One wake-up of the loop for a whole transaction. A loop that has ended waits no more."""
@@ -252,3 +237,17 @@ class Writer:
         except Exception as error:
             # What the mirror can't show is in the store.
             diagnostics.error("mirror failed", error=repr(error))
+
+
+def _bounded(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """In transactions of some milliseconds."""
+    some: list[_Job] = []
+    weight = 0
+    for job in jobs:
+        some.append(job)
+        weight += job.change.weight
+        if len(some) >= _MOST_CHANGES or weight >= _MOST_BYTES:
+            yield some
+            some, weight = [], 0
+    if some:
+        yield some

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from relay.dispatch.outcome import Outcome, settled
+from relay.dispatch.outcome import Outcome, Trial
 from relay.model.causes import Cause, Scope
 from relay.model.events import Way
 from relay.model.message import Content, Ending, Message, Origin, Recipient, State
@@ -43,7 +43,7 @@ def settle(mail: Message, *results: Result, schedule: Schedule = SCHEDULE):
     outcome = Outcome(
         Way("up", "tenant"), mail.recipients, Attempt(results, "mx[::1]:465", None, 0.1)
     )
-    return settled(mail, "acme", [outcome], schedule, now=NOW, chance=0.5)
+    return Trial.of(mail).settled("acme", outcome, schedule, now=NOW, chance=0.5)
 
 
 def names(told: list) -> list[str]:
@@ -104,9 +104,44 @@ def test_attempts_count_only_failures_of_ones_own() -> None:
     assert names(told) == ["email.deferred", "email.expired", "email.dead_lettered"]
 
 
-def test_recipients_without_an_outcome_are_left_alone() -> None:
+def test_each_handover_is_settled_before_the_next() -> None:
+    mail = message(3)
+    trial = Trial.of(mail)
+    way = Way("up", "tenant")
+
+    def hand_over(position: int, result: Result):
+        outcome = Outcome(
+            way, mail.recipients[position : position + 1], Attempt((result,), "", None, 0)
+        )
+        return trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
+
+    first, told = hand_over(0, OK)
+    assert first.ending is Ending.GOES_ON
+    assert [(r.position, r.state) for r in first.recipients] == [(0, State.RELAYED)]
+    assert names(told) == ["email.sent"]
+    assert [r.position for r in trial.left.pending] == [1, 2]
+    second, _ = hand_over(1, NO)
+    assert second.ending is Ending.GOES_ON
+    last, told = hand_over(2, OK)
+    assert last.ending is Ending.DEAD
+    assert names(told) == ["email.sent", "email.dead_lettered"]
+    assert told[-1].fields["recipients"] == ["r1@x.example"]
+    assert [r.position for r in last.recipients] == [0, 1, 2]
+
+
+def test_cut_short_the_others_are_due_at_once() -> None:
     mail = message(2)
-    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((OK,), None, None, 0))
-    settlement, _ = settled(mail, "acme", [outcome], SCHEDULE, now=NOW, chance=0.5)
+    trial = Trial.of(mail)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((OK,), "", None, 0))
+    trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
+    cut = trial.cut_short(NOW)
+    assert (cut.ending, cut.due) == (Ending.WAITS, NOW)
+    assert [r.state for r in cut.recipients] == [State.RELAYED]
+
+
+def test_a_fault_of_this_machine_counts_against_nobody() -> None:
+    once = Schedule(30, 2, 3600, 10**6, attempts=1)
+    here = Deferred(Cause.LOCAL_ERROR, Scope.MESSAGE, detail="the disk")
+    settlement, _ = settle(message(1), here, schedule=once)
     assert settlement.ending is Ending.WAITS
-    assert [r.position for r in settlement.recipients] == [0]
+    assert settlement.recipients[0].attempts == 0

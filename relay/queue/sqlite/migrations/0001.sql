@@ -28,7 +28,9 @@ CREATE TABLE message (
     CHECK (NOT (claimed AND dead_since IS NOT NULL))
 ) STRICT;
 
-CREATE INDEX message_pending ON message (tenant, priority, due)
+-- With the two columns of its condition, which take no room in it, since SQLite would look them up
+-- in the table otherwise.
+CREATE INDEX message_pending ON message (tenant, priority, due, claimed, dead_since)
     WHERE claimed = 0 AND dead_since IS NULL;
 CREATE INDEX message_dead ON message (dead_since) WHERE dead_since IS NOT NULL;
 CREATE UNIQUE INDEX message_spool ON message (spool) WHERE spool IS NOT NULL;
