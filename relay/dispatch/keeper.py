@@ -78,6 +78,7 @@ class Keeper:
         self._store = store
         self._dispatcher = dispatcher
         self._capacity = capacity
+        self._adding_bytes = 0
 
     def refusal(self, size: int) -> Reply | None:
         return self._capacity.refusal(self._store.usage, size)
@@ -86,8 +87,15 @@ class Keeper:
         return self._store.new_spool_file()
 
     async def keep(self, message: Message, event: Event) -> None:
+        # The last look, with what others are about to commit: many can come at once.
+        refusal = self.refusal(self._adding_bytes + message.content.size)
+        if refusal:
+            raise StoreError(str(refusal))
+        self._adding_bytes += message.content.size
         try:
             await self._dispatcher.admit(message, event)
         except StoreError as error:
             self._capacity.tell_failure("accept", error)
             raise
+        finally:
+            self._adding_bytes -= message.content.size

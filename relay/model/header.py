@@ -15,6 +15,7 @@ _PLAIN_MAILBOX = re.compile(rb"\s*(?:[^<>@,:;\"()\\]*<(%b)>|(%b))\s*" % (_ADDRES
 _NAMED = re.compile(rb"((?:\"(?:[^\"\\]|\\.)*\"|[^\"<>()@,:;\\\[\]])*)<[^<>]*>\s*")
 # getaddresses takes seconds for a value of a megabyte, and recurses with each parenthesis.
 _LONGEST_FROM_BYTES = 1000
+_MOST_COMMENTS = 10
 _LONGEST_ADDRESS = 320
 _MAILBOX_LINE = re.compile(rb">?From [^\n]*\n")
 
@@ -73,7 +74,7 @@ def without(header: bytes, dropped: list[Field]) -> bytes:
 
 def one_mailbox(field_value: bytes) -> str:
     """The address of a From value that holds exactly one mailbox; else ""."""
-    if len(field_value) > _LONGEST_FROM_BYTES:
+    if len(field_value) > _LONGEST_FROM_BYTES or field_value.count(b"(") > _MOST_COMMENTS:
         return ""
     match = _PLAIN_MAILBOX.fullmatch(field_value)
     if match:

@@ -335,3 +335,101 @@ async def test_a_silent_upstream_delays_nobody_elses_mail(start_relay: Any) -> N
                     assert reply.startswith("250")
                 assert (await client.mail(MAIL)).startswith("250")
             await upstream.arrived(1, timeout_s=2)
+
+
+async def test_content_that_breaks_us_is_never_obeyed_as_commands(
+    start_relay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in review: an exception within DATA left the rest of the content to the dialogue."""
+    from relay.accept import session
+
+    def broken(header: bytes, hop: Any) -> Any:
+        raise RecursionError("as getaddresses did for a thousand parentheses")
+
+    monkeypatch.setattr(session, "stamped", broken)
+    hidden = (
+        b"MAIL FROM:<ceo@acme.example>\r\nRCPT TO:<victim@x.example>\r\nDATA\r\nSpoof\r\n..\r\n"
+    )
+    async with Upstream() as upstream, start_relay(upstream) as relay, relay.dialogue() as client:
+        reply = await client.mail(MAIL + b"x" * 70_000 + b"\r\n" + hidden + b"x\r\n" * 50_000)
+        assert reply.startswith("451 4.3.0")
+        assert (await client.say("NOOP")).startswith("250")
+    assert not upstream.transactions
+
+
+async def test_a_from_of_parentheses_or_a_megabyte_is_just_no_mailbox(start_relay: Any) -> None:
+    async with Upstream() as upstream, start_relay(upstream) as relay, relay.dialogue() as client:
+        for value in (b"(" * 1000, b"a@b," * 15_000, b"<" * 900):
+            assert (await client.mail(b"From: " + value + b"\r\n\r\n")).startswith("250")
+        await upstream.arrived(3)
+
+
+async def test_a_host_name_in_latin_1_is_no_reason_to_refuse(start_relay: Any) -> None:
+    async with Upstream() as upstream, start_relay(upstream) as relay:
+        async with relay.dialogue(None) as client:
+            client.send(b"EHLO B\xfcro-PC\r\n")
+            assert (await client.reply()).startswith("250")
+            assert (await client.mail(MAIL)).startswith("250")
+        await upstream.arrived(1)
+
+
+async def test_header_sections_count_against_the_memory(start_relay: Any) -> None:
+    async with Upstream() as upstream, start_relay(upstream) as relay, relay.dialogue() as client:
+        reply = await client.mail(b"X-Long: y\r\n" * 20_000 + b"\r\n")
+        assert reply.startswith("552 5.3.4")
+        assert (await client.mail(MAIL)).startswith("250")
+        await upstream.arrived(1)
+
+
+async def test_limits_of_the_queue_hold_whatever_the_client_declares(start_relay: Any) -> None:
+    more = {"queue": {"max_bytes": "3MiB"}, "limits": {"message_size": "3MiB"}}
+    script = {"banner": "421 4.3.2 later"}
+    async with Upstream(script=script) as upstream, start_relay(upstream, **more) as relay:
+
+        async def one() -> str:
+            async with relay.dialogue() as client:
+                return await client.mail(MAIL + b"x\r\n" * 700_000)
+
+        replies = await asyncio.gather(*(one() for _ in range(4)))
+    assert sorted(reply[:9] for reply in replies)[-1] == "452 4.3.1"
+
+
+async def test_slow_sessions_do_not_hold_the_memory_of_the_others(start_relay: Any) -> None:
+    limits = {"memory": "2MiB"}
+    async with Upstream() as upstream, start_relay(upstream, limits=limits) as relay:
+        async with relay.dialogue() as one, relay.dialogue() as two, relay.dialogue() as third:
+            for slow in (one, two):
+                for command in ("MAIL FROM:<shop@acme.example>", "RCPT TO:<a@x.example>", "DATA"):
+                    await slow.say(command)
+                slow.send(MAIL + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 14_000)
+            await asyncio.sleep(0.3)
+            reply = await asyncio.wait_for(third.mail(MAIL + b"z\r\n" * 20_000), 5)
+            assert reply.startswith("250")
+            for slow in (one, two):
+                slow.send(b".\r\n")
+                assert (await slow.reply()).startswith("250")
+        await upstream.arrived(3)
+
+
+async def talk_without_end(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"HELP\r\n" * 10_000)
+        await writer.drain()
+
+
+async def test_a_client_that_reads_nothing_keeps_no_session(start_relay: Any) -> None:
+    timeouts = {"session_idle": "500ms"}
+    limits = {"sessions": 1}
+    async with Upstream() as upstream:
+        async with start_relay(upstream, timeouts=timeouts, limits=limits) as relay:
+            deaf, writer = await asyncio.open_connection("127.0.0.1", relay.port, limit=1)
+            with pytest.raises((TimeoutError, ConnectionError)):
+                await asyncio.wait_for(talk_without_end(writer), 20)
+            banner = ""
+            async with asyncio.timeout(10):
+                while not banner.startswith("220"):
+                    await asyncio.sleep(0.1)
+                    async with relay.dialogue(None) as client:
+                        banner = client.banner
+            writer.transport.abort()
+            assert deaf
