@@ -11,6 +11,7 @@ from relay.queue.sqlite.admin import Administration
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
 
+Render = Callable[[Event], bytes]
 Committed = Callable[[Sequence[tuple[Event, bytes]]], None]
 
 
@@ -20,8 +21,10 @@ class SqliteBackend:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "store" / "relay.db"
 
-    def store(self, committed: Committed = lambda told: None) -> SqliteStore:
-        return SqliteStore(self.path, render=json_line, committed=committed)
+    def store(
+        self, committed: Committed = lambda told: None, render: Render = json_line
+    ) -> SqliteStore:
+        return SqliteStore(self.path, render=render, committed=committed)
 
     def administration(self) -> Administration:
         return Administration(self.path, json_line)

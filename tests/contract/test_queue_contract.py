@@ -14,6 +14,7 @@ from relay.model.events import Event, config_loaded, email_accepted
 from relay.model.message import Ending, Message, Origin, Recipient, State
 from relay.model.ports import Retention, Store, StoreError
 from relay.model.reply import Reply
+from relay.record.audit import json_line
 
 MIB = 1024 * 1024
 
@@ -149,7 +150,7 @@ async def test_an_empty_store_has_nothing_due(store: Store) -> None:
 async def test_due_names_tenants_and_the_next_moment(store: Store) -> None:
     await keep(
         store,
-        *(message(tenant="acme") for _ in range(3)),
+        *(message(tenant="acme", arrived_at=NOW + 500 * n) for n in range(3)),
         message(tenant="globex", priority=2),
         message(tenant="", priority=0),
         message(tenant="later", arrived_at=NOW + 60),
@@ -369,7 +370,8 @@ async def test_events_are_committed_with_what_they_tell_of(backend: SqliteBacken
     committed: list[tuple[Event, bytes]] = []
     store = backend.store(committed.extend)
     await store.open()
-    kept = await keep(store, *(message() for _ in range(5)), told=True)
+    kept = [message() for _ in range(20)]
+    await asyncio.gather(*(keep(store, m, told=True) for m in kept))
     store.tell(config_loaded(None, 1, 1))
     await store.close()
     names = [(event.name, event.queue_id) for event, _ in committed]
@@ -402,10 +404,15 @@ async def test_a_mirror_that_fails_fails_nothing_else(backend: SqliteBackend) ->
 
 
 async def test_tell_never_raises(backend: SqliteBackend) -> None:
-    store = backend.store()
+    def render(event: Event) -> bytes:
+        if "unrenderable" in event.fields:
+            raise TypeError("no JSON")
+        return json_line(event)
+
+    store = backend.store(render=render)
     store.tell(config_loaded(None, 0, 0))
     await store.open()
-    store.tell(Event("config.loaded", {"no JSON": {("a", "tuple"): 1}}))
+    store.tell(Event("config.loaded", {"unrenderable": 1}))
     store.tell(Event("config.loaded", {}, queue_id="no identifier"))
     store.tell(config_loaded(None, 2, 2))
     await store.close()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from sqlite3 import Connection
 from threading import current_thread
@@ -14,7 +14,7 @@ import pytest
 from contract.conftest import SqliteBackend
 from contract.letters import NOW, message, parsed, settlement
 
-from relay.model.events import config_loaded, email_accepted
+from relay.model.events import Event, config_loaded, email_accepted
 from relay.model.message import Ending
 from relay.model.ports import StoreError
 from relay.queue.sqlite import connecting
@@ -128,8 +128,12 @@ async def test_a_full_disk_leaves_no_half_of_a_message(
 
 
 async def test_events_told_while_the_disk_is_full_are_stored_after(
-    store: SqliteStore, disk: Disk, backend: SqliteBackend
+    disk: Disk, backend: SqliteBackend
 ) -> None:
+    committed: list[tuple[Event, bytes]] = []
+    store = backend.store(committed.extend)
+    await store.open()
+    await store.add(message(), claimed=False, events=[])
     await fill_up(store, disk)
     before = len(backend.trail())
     long = "x" * 20_000
@@ -142,6 +146,8 @@ async def test_events_told_while_the_disk_is_full_are_stored_after(
     await store.add(message(), claimed=False, events=[])
     assert [event["tenants"] for event in parsed(backend.trail()[before:])] == list(range(20))
     assert store.lost_events == 0
+    await store.close()
+    assert [line for _, line in committed] == backend.trail()
 
 
 async def test_a_store_kept_locked_fails_in_time_and_not_for_good(
@@ -150,7 +156,8 @@ async def test_a_store_kept_locked_fails_in_time_and_not_for_good(
     monkeypatch.setattr(connecting, "_BUSY_S", 0.2)
     with closing(_connect(backend.path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        async with asyncio.timeout(5):
+        # Not five times as long for five who wait.
+        async with asyncio.timeout(1):
             results = await asyncio.gather(
                 *(store.add(message(), claimed=False, events=[]) for _ in range(20)),
                 return_exceptions=True,
@@ -175,6 +182,25 @@ async def test_a_fault_in_one_change_is_that_change_s(store: SqliteStore) -> Non
     )
     assert [isinstance(result, StoreError) for result in results] == [False, True, False]
     await store.add(message(), claimed=False, events=[])
+
+
+async def test_a_message_whose_event_can_not_be_stored_is_not_kept(
+    store: SqliteStore, backend: SqliteBackend
+) -> None:
+    """And those that came with it are kept once."""
+    kept = [message() for _ in range(3)]
+    told = [email_accepted(kept[0]), replace(email_accepted(kept[1]), queue_id="no identifier")]
+    results = await asyncio.gather(
+        store.add(kept[0], claimed=True, events=told[:1]),
+        store.add(kept[1], claimed=True, events=told[1:]),
+        store.add(kept[2], claimed=True, events=[]),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, StoreError) for result in results] == [False, True, False]
+    with backend.administration() as administration:
+        under_way = [m.message.queue_id for m in administration.messages(False) if m.claimed]
+    assert under_way == [kept[0].queue_id, kept[2].queue_id]
+    assert len(backend.trail()) == 1
 
 
 # RLIMIT_FSIZE makes writes fail for real (EFBIG), as a failing disk does, without being root.

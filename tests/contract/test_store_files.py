@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import SqliteBackend
-from contract.letters import message
+from contract.letters import NOW, message, settlement
 
+from relay.model.message import Ending
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreMissing, StoreUnusable
 from relay.queue.sqlite import opening
@@ -112,6 +113,26 @@ async def test_spool_files_that_no_message_names_go_at_start(backend: SqliteBack
     await again.close()
 
 
+@pytest.mark.parametrize("claimed", [True, False], ids=["new", "claimed later"])
+async def test_a_spool_file_goes_with_its_message(backend: SqliteBackend, claimed: bool) -> None:
+    store = backend.store()
+    await store.open()
+    file = store.new_spool_file()
+    await file.write(b"x" * 100)
+    await file.sync()
+    kept = message(spool=file.name, spooled_bytes=100)
+    await store.add(kept, claimed=claimed, events=[])
+    if not claimed:
+        await store.claim("acme", 1, NOW)
+    await store.settle([settlement(kept, Ending.WAITS)], [])
+    spool = backend.path.with_name("relay.db.spool")
+    assert [entry.name for entry in spool.iterdir()] == [file.name]
+    await store.claim("acme", 1, NOW)
+    await store.settle([settlement(kept, Ending.DONE)], [])
+    await store.close()
+    assert list(spool.iterdir()) == []
+
+
 async def test_a_spool_file_that_lost_its_end_is_not_handed_over(backend: SqliteBackend) -> None:
     store = backend.store()
     await store.open()
@@ -152,7 +173,16 @@ def scribble_header(path: Path) -> None:
         file.write(b"\xff" * 80)
 
 
-@pytest.mark.parametrize("damage", [truncate, cut_to_a_page, scribble, scribble_header])
+def scribble_freelist(path: Path) -> None:
+    """What no query meets: 99 free pages that there are not."""
+    with open(path, "r+b") as file:
+        file.seek(36)
+        file.write((99).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, cut_to_a_page, scribble, scribble_header, scribble_freelist]
+)
 async def test_a_damaged_store_is_refused_with_the_way_to_recover(
     backend: SqliteBackend, damage: Callable[[Path], None]
 ) -> None:
@@ -267,6 +297,9 @@ async def test_a_migration_that_fails_changes_nothing(
         patch.setattr(opening, "_migrations", lambda: broken)
         with pytest.raises(StoreError, match="nonsense"):
             await backend.store().open()
+    with closing(sqlite3.connect(backend.path)) as connection:
+        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(toggle)")}
+    assert "extra" not in columns
     store = backend.store()
     assert await store.open() == 3
     await store.close()

@@ -54,7 +54,8 @@ async def produce(store, number):
             await file.sync()
             kept = message(spool=file.name, spooled_bytes=120_000)
         await store.add(kept, claimed=True, events=[email_accepted(kept)])
-        os.write(1, f"kept {kept.queue_id}\\n".encode())
+        word = "passing" if number % 2 else "kept"
+        os.write(1, f"{word} {kept.queue_id}\\n".encode())
         if number % 2:
             await store.settle([settlement(kept, Ending.DONE)], [])
             os.write(1, f"done {kept.queue_id}\\n".encode())
@@ -79,8 +80,10 @@ async def test_what_was_acknowledged_survives_sigkill(
     lines += writer.stdout.readlines()
     writer.communicate(timeout=10)
     acknowledged = [line.split() for line in lines if line.endswith("\n")]
-    kept = {queue_id for word, queue_id in acknowledged if word == "kept"}
-    done = {queue_id for word, queue_id in acknowledged if word == "done"}
+    kept, passing, done = (
+        {queue_id for word, queue_id in acknowledged if word == wanted}
+        for wanted in ("kept", "passing", "done")
+    )
     store = backend.store()
     recovered = await store.open()
     with backend.administration() as administration:
@@ -88,9 +91,10 @@ async def test_what_was_acknowledged_survives_sigkill(
         told = {event["queue_id"] for event in parsed(list(administration.events()))}
     assert recovered == len(found)
     assert not done & set(found)
-    assert kept <= told
-    # One whose end was stored, but not acknowledged, is gone and has no line that says so.
-    assert len(kept - done - set(found)) <= 20
+    assert kept | passing <= told
+    assert kept <= set(found)
+    # Each of the ten that settle may have stored an end that was not acknowledged any more.
+    assert len(passing - done - set(found)) <= 10
     for listed in found.values():
         content = listed.message.content
         pieces = [piece async for piece in store.read(listed.message.queue_id, content)]

@@ -32,7 +32,8 @@ def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            process.kill()
+            # Not by SIGKILL: it has a relay to end.
+            process.terminate()
 
 
 def serving(folder: Path) -> list[int]:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from contextlib import closing, suppress
 from pathlib import Path
 from sqlite3 import Connection
 from urllib.parse import quote
@@ -58,13 +57,6 @@ def connect_to_read(path: Path, *, patience_s: float = _BUSY_S) -> Connection:
     connection = connect(path, patience_s=patience_s)
     connection.execute("PRAGMA query_only = ON")
     return connection
-
-
-def fold_log(path: Path) -> None:
-    """Bring the write-ahead log into the file, so that the file is whole by itself. Where another
-    process is reading just now, the log stays and nothing is lost."""
-    with suppress(sqlite3.Error), closing(connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class Place:

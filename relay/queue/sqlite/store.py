@@ -96,7 +96,8 @@ class SqliteStore:
         return recovered
 
     async def close(self) -> None:
-        """Returns when everything submitted is stored and the file is whole by itself."""
+        """Returns when everything submitted is stored. The last connection to close, ours or a
+        verb's, brings the write-ahead log into the file."""
         parts, self._opened = self._opened, None
         if parts:
             parts.writer.close()
@@ -294,5 +295,4 @@ class SqliteStore:
             with self._reading:
                 parts.reader.close()
             parts.watch.close()
-            connecting.fold_log(self._path)
         self._pool.shutdown()

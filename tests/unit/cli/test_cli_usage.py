@@ -74,9 +74,10 @@ def test_without_a_configuration_the_status_is_78(verb: str, tmp_path: Path):
     assert done.stderr == f"{tmp_path}/absent.yaml: no file {tmp_path}/absent.yaml\n"
 
 
-def test_a_reader_that_goes_away_is_no_news():
-    done = run("bash", "-c", f"'{RELAY}' config schema | head -1")
-    assert (done.stdout, done.stderr) == ("{\n", "")
+@pytest.mark.parametrize("pipe", ["config schema | head -1", "--version | true"])
+def test_a_reader_that_goes_away_is_no_news(pipe: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    assert run("bash", "-c", f"'{RELAY}' {pipe}").stderr == ""
 
 
 def test_a_closed_standard_output_is_no_news():
@@ -86,7 +87,7 @@ def test_a_closed_standard_output_is_no_news():
 def test_help_needs_none_of_the_heavy_libraries():
     heavy = "{'pydantic', 'rich', 'structlog', 'yaml', 'asyncio', 'aiosmtpd', 'cryptography'}"
     code = f"import sys, relay.cli; print(sorted({heavy} & sys.modules.keys()))"
-    assert run(sys.executable, "-c", code).stdout == "[]\n"
+    assert run(sys.executable, "-P", "-c", code).stdout == "[]\n"
 
 
 def test_the_actor_is_who_called_sudo(monkeypatch: pytest.MonkeyPatch):
