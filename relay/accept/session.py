@@ -183,7 +183,9 @@ class SmtpSession(library.SMTP):
             self.transport.write(f"{reply}\r\n".encode())
             self.transport.close()
             # A client that does not read would keep its session for ever.
-            self.loop.call_later(_LINGER_S, self.transport.abort)
+            if self._timer:
+                self._timer.cancel()
+            self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def end_when_idle(self, reply: Reply) -> None:
         """As ``end``, but a transaction may be finished first."""

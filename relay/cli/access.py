@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from relay.config.schema import Config
+    from relay.model.events import Event
     from relay.model.toggle import Toggle
     from relay.queue.sqlite.admin import Administration
 
@@ -48,13 +49,19 @@ def store(config: "Config") -> Iterator["Administration"]:
     """The store, whether a relay runs or not. What it can't do is Trouble, in its own words."""
     from relay.model.ports import StoreError
     from relay.queue.sqlite.admin import Administration
-    from relay.record.audit import json_line
 
     try:
-        with Administration(store_path(config), render=json_line) as administration:
+        with Administration(store_path(config), render=_line) as administration:
             yield administration
     except StoreError as error:
         raise Trouble(str(error)) from error
+
+
+def _line(event: "Event") -> bytes:
+    """Most verbs only look, and need nothing of what renders events."""
+    from relay.record.audit import json_line
+
+    return json_line(event)
 
 
 def store_path(config: "Config") -> Path:
