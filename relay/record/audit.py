@@ -89,8 +89,9 @@ class Prettifier:
         entry: dict[str, Any] = orjson.loads(line)
         name = entry.pop("event")
         entry.pop("event_id", None)
+        moment = entry.pop("ts", "")
         shown: dict[str, Any] = {
-            "timestamp": entry.pop("ts", "")[11:23],
+            "timestamp": f"{moment[:10]} {moment[11:23]}",
             "level": _LEVELS.get(name, "info"),
             "event": name,
         }
