@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -25,6 +27,11 @@ MADE_ROOM = Reply(421, "4.7.0", "another client needs this session")
 CLOSING = Reply(421, "4.3.2", "the relay is stopping, try again later")
 
 _BACKLOG = 1024
+_BIND_ADVICE = {
+    errno.EADDRINUSE: "; `ss -ltnp` shows which program has the port",
+    errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "; this machine has no such address",
+}
 
 
 class Sessions:
@@ -124,16 +131,20 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
-        """Binds and listens; returns the address. OSError where it can't."""
+        """Binds and listens; returns the address. OSError where it can't, with what to do."""
         family = socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET
-        self._server = await self.loop.create_server(
-            lambda: SmtpSession(self),
-            self._listen.host,
-            self._listen.port,
-            family=family,
-            ssl=self._implicit_context,
-            backlog=_BACKLOG,
-        )
+        try:
+            self._server = await self.loop.create_server(
+                lambda: SmtpSession(self),
+                self._listen.host,
+                self._listen.port,
+                family=family,
+                ssl=self._implicit_context,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            advice = _BIND_ADVICE.get(error.errno or 0, "")
+            raise OSError(f"can't listen on {self._listen}: {os.strerror(error.errno or 0)}{advice}") from error
         return str(self._listen)
 
     def stop(self) -> None:

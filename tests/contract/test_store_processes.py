@@ -150,7 +150,9 @@ async def test_two_who_toggle_and_a_relay_that_notices(
     await store.close()
 
 
-async def test_a_verb_gets_in_while_the_relay_writes_all_the_time(backend: SqliteBackend) -> None:
+async def test_a_verb_gets_in_while_the_relay_writes_all_the_time(
+    backend: SqliteBackend, tmp_path: Path
+) -> None:
     store = backend.store()
     await store.open()
 
@@ -159,21 +161,21 @@ async def test_a_verb_gets_in_while_the_relay_writes_all_the_time(backend: Sqlit
             await store.add(message(), claimed=True, events=[])
 
     producing = [asyncio.create_task(produce()) for _ in range(20)]
-    await asyncio.sleep(0.2)
-
-    def toggling() -> float:
-        began = time.monotonic()
-        with backend.administration() as administration:
-            for number in range(10):
-                administration.set_toggle(Toggle("acme", False, "", "dana", at=number))
-        return time.monotonic() - began
-
-    took = await asyncio.to_thread(toggling)
+    verb = start(_TOGGLING, str(tmp_path), "verb", "25")
+    assert verb.stdout
+    assert verb.stdin
+    await asyncio.to_thread(verb.stdout.readline)
+    began = time.monotonic()
+    verb.stdin.write("go\n")
+    verb.stdin.flush()
+    status = await asyncio.to_thread(verb.wait, 30)
+    took = time.monotonic() - began
     for task in producing:
         task.cancel()
     await asyncio.gather(*producing, return_exceptions=True)
     await store.close()
-    assert took < 5
+    verb.communicate()
+    assert (status, took < 5) == (0, True)
 
 
 # -- one who serves

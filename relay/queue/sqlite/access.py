@@ -24,6 +24,8 @@ def open_existing(path: Path) -> Connection:
         raise explained(path, error) from error
     try:
         opening.verify(path, connection)
+        # Now that a log left by a crash has been read, only changes have to wait: see begin().
+        connection.execute("PRAGMA busy_timeout = 0")
     except (sqlite3.Error, StoreError) as error:
         connection.close()
         raise explained(path, error) from error

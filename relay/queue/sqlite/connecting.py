@@ -13,7 +13,7 @@ from relay.queue.sqlite.failure import error_name, explained
 # itself would look only every 100 ms: while 10,000 messages were retried, mail waited for 0.6 s
 # at worst, and 0.2 s this way.
 _BUSY_S = 5.0
-_LOOK_AGAIN_S = 0.002
+_LOOK_AGAIN_S = 0.001
 # The log is cut to this after a burst has made it grow.
 _LOG_BYTES = 16 * 1024 * 1024
 
@@ -41,7 +41,8 @@ def connect(path: Path, *, patience_s: float = _BUSY_S) -> Connection:
 
 
 def begin(connection: Connection) -> None:
-    """Begin a transaction that will write. Raises OperationalError (SQLITE_BUSY) in the end."""
+    """Begin a transaction that will write, on a connection without patience of its own. Raises
+    OperationalError (SQLITE_BUSY) in the end."""
     deadline = time.monotonic() + _BUSY_S
     while True:
         try:
