@@ -143,8 +143,9 @@ class Listener:
                 backlog=_BACKLOG,
             )
         except OSError as error:
-            advice = _BIND_ADVICE.get(error.errno or 0, "")
-            raise OSError(f"can't listen on {self._listen}: {os.strerror(error.errno or 0)}{advice}") from error
+            number = error.errno or 0
+            why = os.strerror(number) + _BIND_ADVICE.get(number, "")
+            raise OSError(f"can't listen on {self._listen}: {why}") from error
         return str(self._listen)
 
     def stop(self) -> None:
