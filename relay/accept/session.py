@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiosmtpd import smtp as library
 
-from relay.accept import paths
+from relay.accept import paths, replies
 from relay.accept.admission import Peer, bound_by, peer_of
 from relay.accept.content import STORE_TROUBLE, Incoming
 from relay.accept.data import DataReader, LineTooLong
+from relay.accept.reader import WireReader
 from relay.accept.stamp import Hop, stamped
 from relay.accept.users import TooManyLoginsError
 from relay.model import events
@@ -44,34 +45,8 @@ _MOST_AUTH_FAILURES = 3
 _NORMAL_PRIORITY = 1
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_HAS_ENHANCED_STATUS = re.compile(r"[245]\d\d [245]\.\d{1,3}\.\d{1,3} ")
-# RFC 3463 for the replies that aiosmtpd writes without one; RFC 2034 wants none on 220 and 3yz.
-_ENHANCED_STATUS = {
-    "221": "2.0.0", "250": "2.0.0", "252": "2.1.5", "421": "4.3.2", "450": "4.2.0",
-    "451": "4.3.0", "452": "4.3.1", "454": "4.7.0", "500": "5.5.2", "501": "5.5.4",
-    "502": "5.5.1", "503": "5.5.1", "504": "5.5.4", "530": "5.7.0", "535": "5.7.8",
-    "538": "5.7.11", "550": "5.0.0", "552": "5.3.4", "553": "5.1.3", "554": "5.5.0",
-    "555": "5.5.4",
-}  # fmt: skip
 # A browser made to talk to port 25 (cross-protocol attacks) begins with one of these.
 _NOT_SMTP = frozenset({"GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD"})
-
-LINE_TOO_LONG = Reply(500, "5.6.0", "a line is longer than limits.line_length")
-COMMAND_TOO_LONG = Reply(500, "5.5.2", "the command line is too long")
-BAD_SYNTAX = Reply(500, "5.5.2", "syntax error")
-UNKNOWN_COMMAND = Reply(500, "5.5.1", "command not known")
-NO_TRANSACTION = Reply(503, "5.5.1", "MAIL comes first")
-NO_RECIPIENTS = Reply(503, "5.5.1", "RCPT comes first")
-NESTED_MAIL = Reply(503, "5.5.1", "a MAIL command was already given")
-OUT_OF_ORDER = Reply(503, "5.5.1", "not now")
-AUTH_REQUIRED = Reply(530, "5.7.0", "authentication required")
-TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients, send the others separately")
-NO_DOMAIN = Reply(550, "5.1.3", "the address has no domain, and no alias of that name exists")
-OUR_FAULT = Reply(421, "4.3.0", "an error in the relay, try again later")
-IDLE = Reply(421, "4.4.2", "idle for too long")
-TOO_MANY_LOGINS = Reply(454, "4.7.0", "too many logins at once, try again later")
-TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
-NOT_SMTP = Reply(421, "4.7.0", "this is SMTP")
 
 
 @dataclass(slots=True)
@@ -80,18 +55,6 @@ class Transaction:
 
     mail: paths.MailCommand
     recipients: dict[str, Recipient] = field(default_factory=dict)
-
-
-class WireReader(asyncio.StreamReader):
-    """A stream reader that takes octets back: what came behind the end of the content."""
-
-    _buffer: bytearray
-
-    def unread(self, octets: bytes) -> None:
-        self._buffer[:0] = octets
-
-    def forget(self) -> None:
-        self._buffer.clear()
 
 
 class SmtpSession(library.SMTP):
@@ -165,7 +128,7 @@ class SmtpSession(library.SMTP):
         if left > 0:
             self._timer = self.loop.call_later(left, self._check_idle)
         else:
-            self.end(IDLE)
+            self.end(replies.IDLE)
 
     @property
     def idle_since(self) -> float | None:
@@ -224,7 +187,7 @@ class SmtpSession(library.SMTP):
                 # Never a 5yz for a fault of ours: the application would throw its mail away. And
                 # never on with the dialogue, whose next lines may be content.
                 diagnostics.exception("command failed", client=self._peer.text)
-                self.end(OUR_FAULT)
+                self.end(replies.OUR_FAULT)
                 return
 
     async def _read_command(self) -> bytes | None:
@@ -241,7 +204,7 @@ class SmtpSession(library.SMTP):
                 continue
             if not too_long and len(line) <= _LONGEST_COMMAND:
                 break
-            await self.push(COMMAND_TOO_LONG)
+            await self.push(replies.COMMAND_TOO_LONG)
             too_long = False
         if self._lf_mode is None:
             self._lf_mode = not line.endswith(b"\r\n")
@@ -249,12 +212,12 @@ class SmtpSession(library.SMTP):
 
     async def _obey(self, line: bytes) -> None:
         if _CONTROL.search(line):
-            await self.push(BAD_SYNTAX)
+            await self.push(replies.BAD_SYNTAX)
             return
         command, _, argument = line.strip().partition(b" ")
         verb = command.decode("ascii", "replace").upper()
         if verb in _NOT_SMTP:
-            self.end(NOT_SMTP)
+            self.end(replies.NOT_SMTP)
             return
         method = getattr(self, f"smtp_{verb}", None) if verb.isalpha() else None
         if method is None:
@@ -265,17 +228,14 @@ class SmtpSession(library.SMTP):
     async def _unknown_command(self) -> None:
         self._unknown_commands += 1
         if self._unknown_commands > _MOST_UNKNOWN_COMMANDS:
-            self.end(TOO_MANY_ERRORS)
+            self.end(replies.TOO_MANY_ERRORS)
             return
-        await self.push(UNKNOWN_COMMAND)
+        await self.push(replies.UNKNOWN_COMMAND)
 
     async def push(self, status: Any) -> None:
         """Every reply, the library's too, goes out here, with an enhanced status where due."""
         text = status.decode() if isinstance(status, bytes) else str(status)
-        if not _HAS_ENHANCED_STATUS.match(text):
-            enhanced_status = _ENHANCED_STATUS.get(text[:3])
-            if enhanced_status and text[3:4] == " ":
-                text = f"{text[:3]} {enhanced_status} {text[4:]}"
+        text = replies.with_enhanced_status(text)
         self._writer.write(text.encode("utf-8", "replace") + b"\r\n")
         await self._drain()
 
@@ -342,19 +302,19 @@ class SmtpSession(library.SMTP):
     async def smtp_STARTTLS(self, arg: str | None) -> None:  # noqa: N802
         context = self._listener.starttls_context
         if arg or context is None or self._secure or self._transaction:
-            await self.push(OUT_OF_ORDER)
+            await self.push(replies.OUT_OF_ORDER)
             return
         await self.push("220 2.0.0 Ready to start TLS")
         # What a client, or somebody between, sent ahead in the clear is not obeyed (RFC 3207 4.2).
         self._wire.forget()
         await self._writer.start_tls(context, ssl_handshake_timeout=60)
         self.transport = self._writer.transport
-        self._reader._transport = self.transport  # type: ignore[attr-defined]
+        self._wire.read_from(self.transport)
         self._secure, self._helo = True, ""
 
     async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802
         if self._transaction or self._user is not None:
-            await self.push(OUT_OF_ORDER)
+            await self.push(replies.OUT_OF_ORDER)
         elif self._listener.auth == "none":
             await self.push(Reply(502, "5.5.1", "AUTH is not offered here"))
         elif not self._may_authenticate:
@@ -376,7 +336,7 @@ class SmtpSession(library.SMTP):
         try:
             right = await self._listener.users.verify(name, asked.auth_data.password)
         except TooManyLoginsError:
-            await self.push(TOO_MANY_LOGINS)
+            await self.push(replies.TOO_MANY_LOGINS)
             return
         if right:
             self._user = name
@@ -386,7 +346,7 @@ class SmtpSession(library.SMTP):
         self._listener.tell_auth_failed(self._peer, name)
         self._auth_failures += 1
         if self._auth_failures >= _MOST_AUTH_FAILURES:
-            self.end(TOO_MANY_ERRORS)
+            self.end(replies.TOO_MANY_ERRORS)
             return
         await self.push(Reply(535, "5.7.8", "wrong user name or password"))
 
@@ -404,9 +364,9 @@ class SmtpSession(library.SMTP):
 
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         if self._transaction:
-            raise paths.CommandRefused(NESTED_MAIL)
+            raise paths.CommandRefused(replies.NESTED_MAIL)
         if self._user is None and self._listener.needs_auth(self._peer):
-            raise paths.CommandRefused(AUTH_REQUIRED)
+            raise paths.CommandRefused(replies.AUTH_REQUIRED)
         mail = paths.read_mail(arg or "")
         refusal = self._listener.mail_refusal(mail, self._bound)
         if refusal:
@@ -428,14 +388,14 @@ class SmtpSession(library.SMTP):
     async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
         transaction = self._transaction
         if transaction is None:
-            await self.push(NO_TRANSACTION)
+            await self.push(replies.NO_TRANSACTION)
             return
         rcpt = paths.read_rcpt(arg or "")
         address = self._listener.with_domain(rcpt.address)
         if address is None:
-            raise paths.CommandRefused(NO_DOMAIN)
+            raise paths.CommandRefused(replies.NO_DOMAIN)
         if len(transaction.recipients) >= self._listener.recipients:
-            raise paths.CommandRefused(TOO_MANY_RECIPIENTS)
+            raise paths.CommandRefused(replies.TOO_MANY_RECIPIENTS)
         position = len(transaction.recipients)
         # The same address twice is one recipient.
         transaction.recipients.setdefault(address, Recipient(position, address, rcpt.notify))
@@ -451,7 +411,7 @@ class SmtpSession(library.SMTP):
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         transaction = self._transaction
         if transaction is None or not transaction.recipients:
-            await self.push(NO_RECIPIENTS if transaction else NO_TRANSACTION)
+            await self.push(replies.NO_RECIPIENTS if transaction else replies.NO_TRANSACTION)
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         hop = self._hop(transaction)
@@ -492,7 +452,7 @@ class SmtpSession(library.SMTP):
             try:
                 await incoming.take(reader.feed(octets))
             except LineTooLong:
-                incoming.refuse(LINE_TOO_LONG)
+                incoming.refuse(replies.LINE_TOO_LONG)
         if reader.rest:
             self._wire.unread(reader.rest)
 
