@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+import smtplib
 from typing import Any
 
 import pytest
@@ -433,3 +434,48 @@ async def test_a_client_that_reads_nothing_keeps_no_session(start_relay: Any) ->
                         banner = client.banner
             writer.transport.abort()
             assert deaf
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+async def test_a_listener_with_tls(
+    start_relay: Any, certificates: Any, tmp_path: Any, tls: str
+) -> None:
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificates.write_leaf(cert_file, key_file)
+    listener = {"tls": tls, "cert_file": str(cert_file), "key_file": str(key_file)}
+
+    def send(port: int) -> list[str]:
+        """What the client was offered before and after TLS; its mail is in the clear nowhere."""
+        context = certificates.client()
+        if tls == "implicit":
+            client = smtplib.SMTP_SSL("localhost", port, context=context)
+            before = ""
+        else:
+            client = smtplib.SMTP("localhost", port)
+            before = client.ehlo()[1].decode()
+            client.starttls(context=context)
+        with client:
+            after = client.ehlo()[1].decode()
+            client.sendmail("shop@acme.example", ["a@x.example"], MAIL)
+        return [before, after]
+
+    async with Upstream() as upstream, start_relay(upstream, listener=listener) as relay:
+        before, after = await asyncio.to_thread(send, relay.port)
+        (taken,) = await upstream.arrived(1)
+    assert ("STARTTLS" in before) is (tls == "starttls")
+    assert "STARTTLS" not in after
+    assert b"with ESMTPS id" in taken.header
+
+
+async def test_nothing_sent_ahead_of_tls_is_obeyed_within_it(
+    start_relay: Any, certificates: Any, tmp_path: Any
+) -> None:
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificates.write_leaf(cert_file, key_file)
+    listener = {"tls": "starttls", "cert_file": str(cert_file), "key_file": str(key_file)}
+    async with Upstream() as upstream, start_relay(upstream, listener=listener) as relay:
+        async with relay.dialogue() as client:
+            client.send(b"STARTTLS\r\nMAIL FROM:<evil@acme.example>\r\n")
+            assert (await client.reply()).startswith("220 2.0.0")
+            await client.writer.start_tls(certificates.client(), server_hostname="localhost")
+            assert (await client.say("RCPT TO:<a@x.example>")).startswith("503")
