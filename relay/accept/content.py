@@ -126,7 +126,10 @@ class Incoming:
         if stamped is not None:
             await self._add(wire if stamped.signed else folded(wire))
             return
-        if not self._budget.try_take(len(wire)):
+        if not self._held:
+            await self._budget.take(len(wire))
+        elif not self._budget.try_take(len(wire)):
+            # To wait while holding something could let all sessions wait for one another.
             self.refuse(NO_MEMORY)
             return
         self._held += len(wire)

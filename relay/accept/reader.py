@@ -1,22 +1,98 @@
-"""The reading side of a session."""
+"""The reading side of a session: what the client has sent and nobody has taken yet.
+
+asyncio's StreamReader does the same for any protocol, in three times as many calls for each line: a
+tenth of what accepting costs.
+"""
 
 import asyncio
 from typing import Any
 
+# The client is not read from while more than this waits: twice what a session takes at once.
+_MOST_WAITING_BYTES = 128 << 10
+_LONGEST_LINE_BYTES = 4096  # RFC 4954 section 4.3 wants room for long SASL responses
 
-class WireReader(asyncio.StreamReader):
-    """A stream reader that takes octets back: what came behind the end of the content."""
 
-    # asyncio's own; it has no public way to do the following.
-    _buffer: bytearray
-    _transport: Any
+class CommandTooLong(Exception):
+    """A line was longer than any command; it has been skipped."""
+
+
+class Inbox:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._buffer = bytearray()
+        self._ended = False
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: Any = None
+
+    # -- for the protocol
+
+    def read_from(self, transport: Any) -> None:
+        """Pause and resume this one; it is another after STARTTLS."""
+        self._transport = transport
+
+    def feed(self, octets: bytes) -> None:
+        self._buffer += octets
+        if len(self._buffer) > _MOST_WAITING_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._wake()
+
+    # -- for the session
+
+    async def line(self) -> bytes | None:
+        """The next command line with its end; None when the client has gone. Raises
+        CommandTooLong."""
+        too_long = False
+        while True:
+            end = self._buffer.find(b"\n") + 1
+            if end:
+                line = self._taken(end)
+                if too_long or end > _LONGEST_LINE_BYTES:
+                    raise CommandTooLong
+                return line
+            if len(self._buffer) > _LONGEST_LINE_BYTES:
+                too_long = True
+                self.forget()
+            if self._ended:
+                return None
+            await self._more()
+
+    async def readline(self) -> bytes:
+        """As the library's AUTH dialogues ask for it."""
+        return await self.line() or b""
+
+    async def octets(self) -> bytes:
+        """What there is, at least one octet; b"" when the client has gone."""
+        while not self._buffer and not self._ended:
+            await self._more()
+        return self._taken(len(self._buffer))
 
     def unread(self, octets: bytes) -> None:
+        """Give back what came behind the end of the content."""
         self._buffer[:0] = octets
 
     def forget(self) -> None:
-        self._buffer.clear()
+        self._taken(len(self._buffer))
 
-    def read_from(self, transport: Any) -> None:
-        """After STARTTLS: pause and resume the transport that the octets now come from."""
-        self._transport = transport
+    def _taken(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        if self._paused and not self._buffer:
+            self._paused = False
+            self._transport.resume_reading()
+        return taken
+
+    async def _more(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter and not waiter.done():
+            waiter.set_result(None)

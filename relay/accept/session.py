@@ -1,10 +1,10 @@
 """One session with a client: aiosmtpd's verbs, with the parts replaced that its limits demand.
 
-Replaced are the constructor (its introspection costs 250 us a session), the command loop (half
-closed connections, LF line ends, no library texts), the replies (an enhanced status on each),
-MAIL and RCPT (old devices' syntax), DATA (chunks in wire form, durable before its 250), STARTTLS
-(uvloop's), AUTH (verified off the loop). The connection's set-up, the AUTH dialogues, NOOP and EXPN
-are aiosmtpd's.
+Replaced are the constructor (its introspection costs 250 us a session), reading, writing and the
+command loop (half closed connections, LF line ends, no library texts; see reader.py), the replies
+(an enhanced status on each), MAIL and RCPT (old devices' syntax), DATA (chunks in wire form,
+durable before its 250), STARTTLS (uvloop's), AUTH (verified off the loop). The AUTH dialogues, NOOP
+and EXPN are aiosmtpd's.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from relay.accept import paths, replies
 from relay.accept.admission import Peer, bound_by, peer_of
 from relay.accept.content import STORE_TROUBLE, Incoming
 from relay.accept.data import DataReader, LineTooLong
-from relay.accept.reader import WireReader
+from relay.accept.reader import CommandTooLong, Inbox
 from relay.accept.stamp import Hop, stamped
 from relay.accept.users import TooManyLoginsError
 from relay.model import events
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 logging.getLogger("mail.log").disabled = True
 diagnostics = structlog.get_logger("relay.accept")
 
-_READ_BYTES = 64 << 10
-_LONGEST_COMMAND = 4096  # RFC 4954 section 4.3 wants room for long SASL responses
+# Stands for a command line that was too long to be kept.
+_TOO_LONG = b"(too long)"
 _MOST_UNKNOWN_COMMANDS = 10
 _LINGER_S = 5.0
 _MOST_AUTH_FAILURES = 3
@@ -58,20 +58,18 @@ class Transaction:
 
 
 class SmtpSession(library.SMTP):
-    _paused: bool  # asyncio's: the transport's buffer is full
+    _reader: Any  # where the library's AUTH dialogues read
 
     def __init__(self, listener: "Listener") -> None:
         # Not the library's: see above. What its verbs use is set here.
-        self._wire = WireReader(limit=_READ_BYTES, loop=listener.loop)
-        asyncio.StreamReaderProtocol.__init__(
-            self, self._wire, self._cb_client_connected, loop=listener.loop
-        )
+        self._inbox = self._reader = Inbox(listener.loop)
         self.loop = listener.loop
         self.hostname = listener.hostname
         self.session: library.Session | None = None
         self.envelope: library.Envelope | None = None
         self.transport: Any = None
         self._handle_hooks = {}
+        self._writable: asyncio.Future[None] | None = None
         self._original_transport = None
         self._tls_protocol = None
         self._auth_required = False
@@ -94,19 +92,29 @@ class SmtpSession(library.SMTP):
 
     def connection_made(self, transport: Any) -> None:
         self._peer = peer_of(transport.get_extra_info("peername"))
+        self.transport = transport
+        self._inbox.read_from(transport)
+        self.session = self._create_session()
+        self.envelope = self._create_envelope()
         self._await_client()
-        super().connection_made(transport)
+        self._handler_coroutine = self.loop.create_task(self._handle_client())
+
+    def data_received(self, data: bytes) -> None:
+        self._inbox.feed(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         # The library would cancel the session here; a commit under way must not be.
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self.transport = None
+        self._inbox.end()
+        self.resume_writing()
         self._listener.sessions.discard(self)
         if self._timer:
             self._timer.cancel()
 
     def eof_received(self) -> bool | None:
         # Nor is half a close the end: what came before it is obeyed and answered.
-        return asyncio.StreamReaderProtocol.eof_received(self)
+        self._inbox.end()
+        return not self._secure  # TLS has no half a close
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """The library's; ours are ``_await_client`` and ``_attend``."""
@@ -192,25 +200,20 @@ class SmtpSession(library.SMTP):
 
     async def _read_command(self) -> bytes | None:
         """The next command line without its end; None when the client has gone."""
-        too_long = False
-        while True:
-            try:
-                line = await self._wire.readuntil(b"\n")
-            except asyncio.IncompleteReadError:
-                return None
-            except asyncio.LimitOverrunError as overrun:
-                await self._wire.readexactly(overrun.consumed)
-                too_long = True
-                continue
-            if not too_long and len(line) <= _LONGEST_COMMAND:
-                break
-            await self.push(replies.COMMAND_TOO_LONG)
-            too_long = False
+        try:
+            line = await self._inbox.line()
+        except CommandTooLong:
+            return _TOO_LONG
+        if line is None:
+            return None
         if self._lf_mode is None:
             self._lf_mode = not line.endswith(b"\r\n")
         return line.rstrip(b"\r\n")
 
     async def _obey(self, line: bytes) -> None:
+        if line is _TOO_LONG:
+            await self.push(replies.COMMAND_TOO_LONG)
+            return
         if _CONTROL.search(line):
             await self.push(replies.BAD_SYNTAX)
             return
@@ -236,15 +239,25 @@ class SmtpSession(library.SMTP):
         """Every reply, the library's too, goes out here, with an enhanced status where due."""
         text = status.decode() if isinstance(status, bytes) else str(status)
         text = replies.with_enhanced_status(text)
-        self._writer.write(text.encode("utf-8", "replace") + b"\r\n")
-        await self._drain()
+        await self._write(text.encode("utf-8", "replace") + b"\r\n")
 
-    async def _drain(self) -> None:
-        """Wait for a client that does not read, but not for ever: it is its turn."""
-        if self._paused:
+    async def _write(self, octets: bytes) -> None:
+        """A client that does not read is waited for, but not for ever: it is its turn."""
+        if self.transport is None:
+            raise ConnectionResetError("the client has gone")
+        self.transport.write(octets)
+        if self._writable:
             self._await_client()
-        await self._writer.drain()
-        self._attend()
+            await self._writable
+            self._attend()
+
+    def pause_writing(self) -> None:
+        self._writable = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
 
     @property
     def _reverse_path(self) -> str | None:
@@ -281,8 +294,7 @@ class SmtpSession(library.SMTP):
             offers.append("AUTH PLAIN LOGIN")
         lines = [f"250-{offer}" for offer in offers[:-1]]
         # One write, and no enhanced status: RFC 2034 section 3 wants none on EHLO's replies.
-        self._writer.write("\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode())
-        await self._drain()
+        await self._write("\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode())
 
     def _begin(self, hostname: str | None, *, extended: bool) -> None:
         if not hostname:
@@ -306,10 +318,11 @@ class SmtpSession(library.SMTP):
             return
         await self.push("220 2.0.0 Ready to start TLS")
         # What a client, or somebody between, sent ahead in the clear is not obeyed (RFC 3207 4.2).
-        self._wire.forget()
-        await self._writer.start_tls(context, ssl_handshake_timeout=60)
-        self.transport = self._writer.transport
-        self._wire.read_from(self.transport)
+        self._inbox.forget()
+        self.transport = await self.loop.start_tls(
+            self.transport, self, context, server_side=True, ssl_handshake_timeout=60
+        )
+        self._inbox.read_from(self.transport)
         self._secure, self._helo = True, ""
 
     async def smtp_AUTH(self, arg: str | None) -> None:  # noqa: N802
@@ -445,7 +458,7 @@ class SmtpSession(library.SMTP):
         reader = DataReader(lf_mode=bool(self._lf_mode), line_length=self._listener.line_length)
         while not reader.done:
             self._await_client()
-            octets = await self._wire.read(_READ_BYTES)
+            octets = await self._inbox.octets()
             self._attend()
             if not octets:
                 raise ConnectionResetError("the client went in the middle of its content")
@@ -454,7 +467,7 @@ class SmtpSession(library.SMTP):
             except LineTooLong:
                 incoming.refuse(replies.LINE_TOO_LONG)
         if reader.rest:
-            self._wire.unread(reader.rest)
+            self._inbox.unread(reader.rest)
 
     async def _promise(self, transaction: Transaction, hop: Hop, incoming: Incoming) -> Reply:
         """The reply behind the final dot: 250 once the message would survive power loss."""

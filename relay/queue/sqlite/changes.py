@@ -15,8 +15,8 @@ from relay.queue.sqlite.ledger import Ledger, charge_ledger
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import Line, Row, event_row, json_text
 
-# Up to here contents go in as parameters, of which SQLite keeps copies in its cached statements;
-# larger ones are written chunk by chunk, without a copy of the whole.
+# Up to here contents go in many at once. SQLite keeps copies of what each cached statement was
+# last given, so larger ones go in one at a time: one copy is kept, not 64.
 SMALL_CONTENT_BYTES = 32 * 1024
 
 
