@@ -159,8 +159,8 @@ postlog unix-dgram n - n - 1 postlogd
 class Postfix:
     """Debian's Postfix with a configuration, a queue and processes of its own.
 
-    With 20 connections to the upstream it mostly waits: it leaves Nagle's algorithm on, and so the
-    end of every message waits for a delayed acknowledgement (40 ms). 100 are the way around that.
+    With 20 connections to the upstream it mostly waits, some 50 ms for each message (the time of a
+    delayed acknowledgement; not traced). With 100 it waits for others meanwhile.
     """
 
     def __init__(self, connections: int) -> None:
