@@ -73,7 +73,8 @@ class Incoming:
             self._ask_for_room()
             if self.refusal is None and self._spool:
                 await self._spill()
-                await self._spool.sync()
+                if self.refusal is None:
+                    await self._spool.sync()
         if self.refusal:
             return None
         if self._spool:
@@ -159,6 +160,8 @@ class Incoming:
         if not self._budget.try_take(len(wire)):
             # Give back what is held before waiting: or all sessions might wait for one another.
             await self._spill()
+            if self.refusal:
+                return
             await self._budget.take(len(wire))
         self._held += len(wire)
         self._size += len(wire)
@@ -174,6 +177,8 @@ class Incoming:
         if self._spool is None:
             self._spool = self._keeper.new_spool_file()
         self._ask_for_room()
+        if self.refusal:
+            return  # and the file is gone
         chunks, self._chunks = self._chunks, []
         try:
             await self._spool.write(b"".join(chunks))

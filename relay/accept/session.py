@@ -319,9 +319,13 @@ class SmtpSession(library.SMTP):
         await self.push("220 2.0.0 Ready to start TLS")
         # What a client, or somebody between, sent ahead in the clear is not obeyed (RFC 3207 4.2).
         self._inbox.forget()
-        self.transport = await self.loop.start_tls(
-            self.transport, self, context, server_side=True, ssl_handshake_timeout=60
-        )
+        try:
+            self.transport = await self.loop.start_tls(
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=60
+            )
+        except OSError as error:
+            # The client's affair, as when it hangs up; nothing more can be said to it.
+            raise ConnectionResetError(f"the TLS handshake failed: {error}") from error
         self._inbox.read_from(self.transport)
         self._secure, self._helo = True, ""
 
