@@ -6,27 +6,11 @@ message; only a permanent refusal of a recipient or of the content does.
 
 import socket
 import ssl
-from enum import StrEnum
 
 from relay.model.causes import Cause, Scope
+from relay.model.phase import Phase
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Trouble
-
-
-class Phase(StrEnum):
-    """Where in the dialogue with the upstream it happened."""
-
-    CONNECT = "connect"
-    BANNER = "banner"
-    EHLO = "ehlo"
-    TLS = "tls"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    CONTENT = "content"
-    AFTER_DOT = "after the dot"
-
 
 _BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.TLS, Phase.AUTH})
 _ABOUT_CONTENT = frozenset({Phase.DATA, Phase.CONTENT, Phase.AFTER_DOT})

@@ -15,9 +15,9 @@ import aiosmtplib
 from relay.config.schema import Timeouts, Upstream
 from relay.config.secrets import SecretError
 from relay.deliver import classify
-from relay.deliver.classify import Phase
 from relay.deliver.wire import Wire
 from relay.model.causes import Cause, Scope
+from relay.model.phase import Phase
 from relay.model.reply import reply_from_lines
 from relay.model.result import Deferred, Tls, Trouble
 

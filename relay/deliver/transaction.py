@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from relay.config.schema import Timeouts
 from relay.deliver import classify
-from relay.deliver.classify import Phase
 from relay.deliver.connection import Connection
 from relay.deliver.wire import DismissedError, ProtocolError
 from relay.model.causes import Cause, Scope
+from relay.model.phase import Phase
 from relay.model.ports import StoreError
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Relayed, Result, Trouble

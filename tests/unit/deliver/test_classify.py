@@ -5,8 +5,9 @@ import ssl
 
 import pytest
 
-from relay.deliver.classify import Phase, of_exception, of_reply, of_silence
+from relay.deliver.classify import of_exception, of_reply, of_silence
 from relay.model.causes import REMEDIES, Cause
+from relay.model.phase import Phase
 from relay.model.reply import Reply, reply_from_lines
 from relay.model.result import Deferred, Failed
 
