@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from relay.accept import paths
 from relay.accept.admission import Admission, Peer
 from relay.accept.content import TOO_LARGE
+from relay.accept.conversation import Conversation
 from relay.accept.gathering import Gathering
 from relay.accept.session import SmtpSession
 from relay.accept.users import Users
@@ -40,11 +41,11 @@ class Sessions:
     def __init__(self, most: int, most_per_client: int) -> None:
         self._most = most
         self._most_per_client = most_per_client
-        self._open: set[SmtpSession] = set()
+        self._open: set[Conversation] = set()
         self._by_client: dict[str, int] = {}
         self._gone = asyncio.Event()
 
-    def admit(self, session: SmtpSession) -> bool:
+    def admit(self, session: Conversation) -> bool:
         """False where there are too many; a session that idles is ended to make room."""
         client = session.peer.text
         mine = self._by_client.get(client, 0)
@@ -56,7 +57,7 @@ class Sessions:
         self._by_client[client] = mine + 1
         return True
 
-    def discard(self, session: SmtpSession) -> None:
+    def discard(self, session: Conversation) -> None:
         if session not in self._open:
             return
         self._open.discard(session)
@@ -128,6 +129,15 @@ class Listener:
         self.implicit_tls = listen.tls == "implicit"
         self.starttls_context = context if listen.tls == "starttls" else None
         self._implicit_context = context if self.implicit_tls else None
+        self._banner = Reply(220, None, f"{self.hostname} ESMTP")
+        self._offers = (
+            self.hostname,
+            "PIPELINING",
+            f"SIZE {self.message_size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        )
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
@@ -153,7 +163,7 @@ class Listener:
         if self._server:
             self._server.close()
 
-    async def greet(self, session: SmtpSession) -> bool:
+    def greet(self, session: Conversation) -> bool:
         """The banner, or why there is none."""
         peer = session.peer
         refusal = None
@@ -162,11 +172,18 @@ class Listener:
         elif not self.sessions.admit(session):
             refusal = TOO_MANY_SESSIONS
         if refusal is None:
-            await session.push(f"220 {self.hostname} ESMTP")
+            session.say(self._banner)
             return True
         self._tell_refused(peer, refusal)
         session.end(refusal)
         return False
+
+    def ehlo_reply(self, *, starttls: bool, auth: bool) -> bytes:
+        """All its lines, with what is offered. No enhanced status: RFC 2034 section 3 wants none
+        on EHLO's replies."""
+        offers = [*self._offers, *["STARTTLS"] * starttls, *["AUTH PLAIN LOGIN"] * auth]
+        lines = [f"250-{offer}" for offer in offers[:-1]]
+        return "\r\n".join([*lines, f"250 {offers[-1]}", ""]).encode()
 
     def network_of(self, peer: Peer) -> ClientNetwork | None:
         return self._admission.network_of(peer)

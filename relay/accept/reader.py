@@ -20,10 +20,11 @@ class Inbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._buffer = bytearray()
-        self._ended = False
+        self._skipping = False
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
         self._transport: Any = None
+        self.ended = False
 
     # -- for the protocol
 
@@ -36,40 +37,45 @@ class Inbox:
         if len(self._buffer) > _MOST_WAITING_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._waiter:
+            self._wake()
 
     def end(self) -> None:
         """Nothing more will come."""
-        self._ended = True
+        self.ended = True
         self._wake()
 
     # -- for the session
 
-    async def line(self) -> bytes | None:
-        """The next command line with its end; None when the client has gone. Raises
+    def __bool__(self) -> bool:
+        return bool(self._buffer)
+
+    def line(self) -> bytes | None:
+        """The next command line with its end; None where it has not arrived. Raises
         CommandTooLong."""
-        too_long = False
-        while True:
-            end = self._buffer.find(b"\n") + 1
-            if end:
-                line = self._taken(end)
-                if too_long or end > _LONGEST_LINE_BYTES:
-                    raise CommandTooLong
-                return line
+        end = self._buffer.find(b"\n") + 1
+        if not end:
             if len(self._buffer) > _LONGEST_LINE_BYTES:
-                too_long = True
+                self._skipping = True
                 self.forget()
-            if self._ended:
-                return None
-            await self._more()
+            return None
+        line = self._taken(end)
+        if self._skipping or end > _LONGEST_LINE_BYTES:
+            self._skipping = False
+            raise CommandTooLong
+        return line
 
     async def readline(self) -> bytes:
-        """As the library's AUTH dialogues ask for it."""
-        return await self.line() or b""
+        """As the library's AUTH dialogues ask for it: b"" when the client has gone."""
+        while (line := self.line()) is None:
+            if self.ended:
+                return b""
+            await self._more()
+        return line
 
     async def octets(self) -> bytes:
         """What there is, at least one octet; b"" when the client has gone."""
-        while not self._buffer and not self._ended:
+        while not self._buffer and not self.ended:
             await self._more()
         return self._taken(len(self._buffer))
 

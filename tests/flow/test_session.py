@@ -342,12 +342,12 @@ async def test_content_that_breaks_us_is_never_obeyed_as_commands(
     start_relay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found in review: an exception within DATA left the rest of the content to the dialogue."""
-    from relay.accept import session
+    from relay.accept import receipt
 
     def broken(header: bytes, hop: Any) -> Any:
         raise RecursionError("as getaddresses did for a thousand parentheses")
 
-    monkeypatch.setattr(session, "stamped", broken)
+    monkeypatch.setattr(receipt, "stamped", broken)
     hidden = (
         b"MAIL FROM:<ceo@acme.example>\r\nRCPT TO:<victim@x.example>\r\nDATA\r\nSpoof\r\n..\r\n"
     )
