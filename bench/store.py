@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -124,11 +125,12 @@ async def backlog(directory: Path, size: int) -> None:
         "due": lambda: store.due(now),
         "claim of 50": lambda: store.claim("tenant7", 50, now),
         "counts": store.counts,
+        "shares": store.shares,
     }
     for label, call in calls.items():
         moments = sorted([await timed(call) for _ in range(21)])
         print(f"{label:12s} {moments[10] * 1e3:8.2f} ms, worst {moments[-1] * 1e3:.2f} ms")
-    print_toggles(store)
+    print_asked_on_the_loop(store)
     await store.close()
     store = SqliteStore(directory / "relay.db", render=json_line, committed=lambda lines: None)
     print(f"{'open':12s} {await timed(store.open) * 1e3:8.2f} ms")
@@ -141,12 +143,17 @@ async def timed(call: Callable[[], Awaitable[object]]) -> float:
     return time.perf_counter() - began
 
 
-def print_toggles(store: SqliteStore) -> None:
-    store.toggles()
+def print_asked_on_the_loop(store: SqliteStore) -> None:
+    store.orders()
+    print_asked("orders", store.orders)
+    print_asked("suppressed", partial(store.suppressed, "acme", ["someone@customer.example"]))
+
+
+def print_asked(label: str, ask: Callable[[], object]) -> None:
     began = time.perf_counter()
     for _ in range(10_000):
-        store.toggles()
-    print(f"{'toggles':12s} {(time.perf_counter() - began) * 100:8.2f} us, unchanged")
+        ask()
+    print(f"{label:12s} {(time.perf_counter() - began) * 100:8.2f} us, unchanged")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from relay.accept.listener import Acceptance
 from relay.config.schema import Config
 from relay.deliver.pool import Deliverer
 from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.herald import Herald
 from relay.dispatch.keeper import Capacity, Keeper
 from relay.model import events
 from relay.model.budget import Budget
@@ -62,17 +63,22 @@ class App:
         snapshot = Snapshot(config, tenancy)
         # hand over
         deliverer = Deliverer(config.upstreams, config.hostname, config.timeouts)
+        # tell whom it concerns
+        herald = Herald(config, store)
         # tie them
         budget = Budget(config.limits.memory)
-        dispatcher = Dispatcher(config, snapshot, store, deliverer, budget)
-        capacity = Capacity(config.queue, self._store_path.parent, store)
+        dispatcher = Dispatcher(config, snapshot, store, deliverer, budget, herald)
+        capacity = Capacity(config.queue, self._store_path.parent, store, herald)
         # take responsibility
-        keeper = Keeper(store, dispatcher, capacity)
+        keeper = Keeper(config, store, dispatcher, capacity)
         acceptance = Acceptance(config, keeper, tenancy, store, budget)
 
-        housekeeping = asyncio.create_task(self._keep_house(store))
+        besides = [
+            asyncio.create_task(self._keep_house(store)),
+            asyncio.create_task(herald.run()),
+        ]
         try:
-            dispatcher.start()
+            await dispatcher.start()
             listeners = await acceptance.start()
             self._tell_started(store, listeners, recovered)
             await self._until_told_to_stop()
@@ -81,7 +87,8 @@ class App:
             await acceptance.stop(config.timeouts.drain)
             await dispatcher.stop(config.timeouts.drain)
             deliverer.close()
-            housekeeping.cancel()
+            for task in besides:
+                task.cancel()
             store.tell(events.relay_stopped(store.usage.messages))
             await store.close()
             mirror.close()

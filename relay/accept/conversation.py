@@ -228,7 +228,7 @@ class Conversation(library.SMTP):
         if isinstance(error, CommandTooLong):
             self.say(replies.COMMAND_TOO_LONG)
         elif isinstance(error, CommandRefused):
-            self.refuse(error.reply, self.reverse_path)
+            self.refuse(error.reply)
         elif isinstance(error, ConnectionError | TimeoutError):
             if self.transport is not None:
                 self.transport.close()
@@ -244,14 +244,20 @@ class Conversation(library.SMTP):
         if self.transport is not None:
             self.transport.write(_wire(reply))
 
-    def refuse(self, reply: Reply, reverse_path: str | None) -> None:
-        """A refusal that the trail tells of."""
+    def refuse(self, reply: Reply) -> bool:
+        """Say it, and let the trail tell of it; False where the client has gone."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        self.tell_refused(reply, self.reverse_path)
+        self.say(reply)
+        return True
+
+    def tell_refused(self, reply: Reply, reverse_path: str | None) -> None:
         self._listener.gathering.tell(
             self.peer.text,
             f"email.rejected {reply.code} {reply.enhanced_status}",
             lambda client, count: events.email_rejected(client, reverse_path, reply, count=count),
         )
-        self.say(reply)
 
     async def push(self, status: Any) -> None:
         """What the library's AUTH dialogues say, with an enhanced status where due."""

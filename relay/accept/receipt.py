@@ -10,9 +10,8 @@ from relay.accept import paths, replies
 from relay.accept.content import STORE_TROUBLE, Incoming
 from relay.accept.data import DataReader, LineTooLong
 from relay.accept.stamp import Hop, stamped
-from relay.model import events
 from relay.model.message import Content, Message, Recipient
-from relay.model.ports import StoreError
+from relay.model.ports import Client, StoreError
 from relay.model.reply import Reply
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class Receipt:
         self._listener = listener
         self._transaction = transaction
         self._hop = hop
+        self._eight_bit = False
         self._reader = DataReader(lf_mode=lf_mode, line_length=listener.line_length)
         self._incoming = Incoming(
             lambda header: stamped(header, hop),
@@ -58,13 +58,16 @@ class Receipt:
         return self._reader.rest
 
     async def feed(self, octets: bytes) -> None:
+        # Old applications send 8-bit content without saying so.
+        self._eight_bit = self._eight_bit or not octets.isascii()
         try:
             await self._incoming.take(self._reader.feed(octets))
         except LineTooLong:
             self._incoming.refuse(replies.LINE_TOO_LONG)
 
-    async def promise(self) -> Reply:
-        """The reply behind the final dot: 250 once the message would survive power loss."""
+    async def promise(self, client: Client) -> Reply | None:
+        """The reply behind the final dot: 250 once the message would survive power loss. None
+        where ``client`` has had it."""
         incoming = self._incoming
         content = await incoming.finish()
         if content is None:
@@ -72,13 +75,19 @@ class Receipt:
         message = self._message(content)
         if isinstance(message, Reply):
             return message
+        assert incoming.stamped is not None
         incoming.entrust()
         try:
-            await self._listener.keeper.keep(message, events.email_accepted(message))
+            reply = await self._listener.keeper.keep(message, incoming.stamped.header, client)
         except StoreError:
             incoming.take_back()
             return STORE_TROUBLE
-        return Reply(250, "2.0.0", f"Ok: queued as {message.queue_id}")
+        if isinstance(reply, Reply):
+            if not reply.positive:
+                incoming.take_back()
+            return reply
+        incoming.release()
+        return await reply
 
     def release(self) -> None:
         self._incoming.release()
@@ -104,7 +113,7 @@ class Receipt:
             # A declared SMTPUTF8 is only insisted on where the header section needs it (RFC 6531
             # section 3.6); whether an address does is asked when it leaves.
             smtputf8=mail.smtputf8 and not stamp.header.isascii(),
-            body_8bit=mail.body_8bit,
+            body_8bit=mail.body_8bit or self._eight_bit,
             origin=hop.origin,
             recipients=tuple(self._transaction.recipients.values()),
             content=content,

@@ -255,14 +255,17 @@ class SmtpSession(Conversation):
             self._attend()
             if receipt.rest:
                 self._inbox.unread(receipt.rest)
-            reply = await receipt.promise()
+            reply = await receipt.promise(self)
         finally:
             receipt.release()
             self._receipt = self._transaction = None
+        if reply is None:
+            return
         if reply.positive:
             self.say(reply)
         else:
-            self.refuse(reply, reverse_path)
+            self.tell_refused(reply, reverse_path)
+            self.say(reply)
 
 
 _COMMANDS: Mapping[bytes, Callable[[SmtpSession, str], Pending]] = {

@@ -1,4 +1,4 @@
-"""Domains, mail addresses and listen addresses: read from text, checked, in one written form.
+"""Domains, mail, listen and web addresses: read from text, checked, in one written form.
 
 Every function raises ValueError with a sentence for the person who wrote the text.
 """
@@ -6,6 +6,7 @@ Every function raises ValueError with a sentence for the person who wrote the te
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
@@ -137,6 +138,18 @@ def listen_address(text: str) -> ListenAddress:
     if ":" in bare and bare == name:
         raise ValueError(f'write "[{bare}]:{port}", with brackets and in quotes')
     return ListenAddress(str(ip_address(bare)), int(port))
+
+
+def web_url(text: str) -> SplitResult:
+    """An http or https URL. What is said of another does not show it: it can hold a token."""
+    try:
+        url = urlsplit(text)
+        sound = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or " " in text:
+        raise ValueError("is not a URL that begins with https:// or http://")
+    return url
 
 
 def is_loopback(name: str) -> bool:

@@ -5,10 +5,11 @@ One function for each piece of advice, like the checks; nothing here stops the r
 
 from collections.abc import Callable, Iterator
 
-from relay.config import exposure, files
+from relay.config import exposure, files, ways_out
+from relay.config.addresses import is_loopback, web_url
 from relay.config.derived import IMPLICIT_PORTS
 from relay.config.finding import Finding
-from relay.config.problem import Loc, Problem, reading_order
+from relay.config.problem import Loc, Problem, did_you_mean, reading_order
 from relay.config.schema import Config, Secret, SecretError
 
 _STARTTLS_PORTS = (25, 587, 2525, 2587)
@@ -93,33 +94,60 @@ def shared_credentials(config: Config) -> Iterator[Finding]:
     """A provider that locks or limits one tenant's credentials would hit the other's mail too."""
     first_by: dict[str, str] = {}
     for name, tenant in config.tenants.items():
-        upstream = config.upstreams.get(tenant.upstream or "")
-        if upstream is None or upstream.username is None:
+        if tenant.upstream is not None:
+            first_by.setdefault(tenant.upstream, name)
+    for loc, upstream_name in ways_out.named_upstreams(config):
+        upstream, first = config.upstreams.get(upstream_name), first_by.get(upstream_name)
+        if loc[0] in ("default", "alerts") or upstream is None or upstream.username is None:
             continue
-        first = first_by.setdefault(upstream.name, name)
-        if first != name:
-            message = f'has credentials, and tenant "{first}" sends by it too'
-            yield Finding(("tenants", name, "upstream"), message)
+        if loc[0] == "tenants" and first not in (None, loc[1]):
+            yield Finding(loc, f'has credentials, and tenant "{first}" sends by it too')
+        if loc[0] == "classes" and first is not None and len(config.tenants) > 1:
+            message = f'has credentials, and tenant "{first}" sends by it: others would, too'
+            yield Finding(loc, message)
 
 
 def unfit_tenants(config: Config) -> Iterator[Finding]:
     bound = {name for _, names in exposure.bindings(config) if len(names) == 1 for name in names}
     for name, tenant in config.tenants.items():
-        if tenant.owner is None:
+        if tenant.owner is None and config.alerts.email is None:
             yield Finding(("tenants", name), "has no owner: nobody hears of its failures")
         if not (tenant.domains or tenant.senders or name in bound):
             message = "has no domains and no senders, so no mail is ever its own"
             yield Finding(("tenants", name), message)
 
 
+def owners_out_of_reach(config: Config) -> Iterator[Finding]:
+    if config.default or config.alerts.upstream:
+        return
+    name = next((name for name, tenant in config.tenants.items() if tenant.owner), None)
+    if name is not None:
+        message = "no alert could be mailed to an owner: set alerts.upstream, or a default"
+        yield Finding(("tenants", name, "owner"), message)
+
+
+def webhooks(config: Config) -> Iterator[Finding]:
+    """A webhook's URL often holds a token, and what is posted tells of the mail."""
+    loc: Loc = ("alerts", "webhook")
+    if config.alerts.webhook is None:
+        return
+    try:
+        url = web_url(config.alerts.webhook.reveal())
+    except SecretError:  # which missing_secrets tells of
+        return
+    except ValueError as error:
+        yield Finding(loc, str(error))
+        return
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield Finding(loc, "alerts would cross the network in clear text: use https")
+
+
 def loose_ends(config: Config) -> Iterator[Finding]:
     """What is written down and never used."""
-    used = {tenant.upstream for tenant in config.tenants.values()}
-    if config.default:
-        used.add(config.default.upstream)
+    used = {upstream for _, upstream in ways_out.named_upstreams(config)}
     for name in config.upstreams:
         if name not in used:
-            yield Finding(("upstreams", name), "no tenant and no default names it")
+            yield Finding(("upstreams", name), "no tenant, class or default names it")
     if config.clients.users and all(listener.auth == "none" for listener in config.listen):
         yield Finding(("clients", "users"), "no listener lets them log in: set its auth")
     if not config.tenants and not config.default:
@@ -132,11 +160,46 @@ def short_host_name(config: Config) -> Iterator[Finding]:
         yield Finding(("hostname",), message)
 
 
+def strange_regions(config: Config) -> Iterator[Finding]:
+    """A provider opens new ones, so that it may be the preset that is behind."""
+    for name, upstream in config.upstreams.items():
+        preset, region = upstream.preset, upstream.region
+        if preset is None or region is None or region in preset.regions:
+            continue
+        if preset.regions:
+            message = f'"{region}" is none that we know of{did_you_mean(region, preset.regions)}'
+        else:
+            message = (
+                f"is of no use to this preset: where {preset.title}'s host is another, set host"
+            )
+        yield Finding(("upstreams", name, "region"), message)
+
+
+def missing_logins(config: Config) -> Iterator[Finding]:
+    for name, upstream in config.upstreams.items():
+        if upstream.preset and upstream.preset.username and not upstream.password:
+            message = f"there is no password, without which {upstream.preset.title} takes no mail"
+            yield Finding(("upstreams", name), message)
+
+
+def passwords_of_microsoft365(config: Config) -> Iterator[Finding]:
+    for name, upstream in config.upstreams.items():
+        if upstream.provider == "microsoft365" and upstream.password:
+            message = (
+                "Microsoft 365 turns passwords for SMTP off at the end of December 2026, and has "
+                "none for new tenants after that"
+            )
+            yield Finding(("upstreams", name, "password"), message)
+
+
 def _secrets(config: Config) -> Iterator[tuple[Loc, Secret]]:
     for name, upstream in config.upstreams.items():
-        for key, secret in (("username", upstream.username), ("password", upstream.password)):
-            if secret:
-                yield ("upstreams", name, key), secret
+        if upstream.username and upstream.username != upstream.password:
+            yield ("upstreams", name, "username"), upstream.username
+        if upstream.password:
+            yield ("upstreams", name, "password"), upstream.password
+    if config.alerts.webhook:
+        yield ("alerts", "webhook"), config.alerts.webhook
     for name, user in config.clients.users.items():
         yield ("clients", "users", name, "password_hash"), user.password_hash
 
@@ -150,6 +213,11 @@ _ADVICE: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     public_networks,
     shared_credentials,
     unfit_tenants,
+    owners_out_of_reach,
+    webhooks,
+    strange_regions,
+    missing_logins,
+    passwords_of_microsoft365,
     loose_ends,
     short_host_name,
 )

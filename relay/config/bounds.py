@@ -1,9 +1,11 @@
-"""How much, how many and how long: the sections of the schema that are nothing but numbers."""
+"""How much, how many and how long: the sections of the schema that are little but numbers."""
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from relay.config import fields as f
 from relay.config.base import Model, written
+from relay.model.provider import Counts
 from relay.model.retry import Schedule
 
 
@@ -49,9 +51,33 @@ class QueueLimits(Model):
     max_dead_bytes: f.Size = written("2GiB", "The most dead letters; the oldest go first.")
 
 
-class UpstreamLimits(Model):
-    """What the provider bears. The defaults suit every provider; raise them by its word."""
+class Rates(Model):
+    """How much may be handed over in a time. What is more waits, in order, for its turn."""
 
+    per_second: f.Rate | None = Field(
+        default=None, description="The most in a second; 0.5 is one in two. Absent: no cap."
+    )
+    per_minute: f.Count | None = Field(
+        default=None, description="The most in a minute. Absent: no cap."
+    )
+    per_hour: f.Count | None = Field(
+        default=None, description="The most in an hour. Absent: no cap."
+    )
+    per_day: f.Count | None = Field(
+        default=None, description="The most in 24 hours, restarts included. Absent: no cap."
+    )
+
+
+class UpstreamLimits(Rates):
+    """What the provider bears. A preset knows that of its provider; elsewhere the defaults suit
+    every provider: raise them by its word."""
+
+    counts: Counts = Field(
+        default="messages", description="What the rates count, as the provider does."
+    )
+    preset_per_day_counts: SkipJsonSchema[Counts | None] = Field(
+        default=None, validation_alias="(per_day_counts)"
+    )
     connections: f.Count = Field(default=2, description="The most connections at once.")
     messages_per_connection: f.Count = Field(
         default=100, description="A connection is closed after so many messages."
@@ -60,6 +86,11 @@ class UpstreamLimits(Model):
     recipients: f.Count = Field(
         default=100, description="The most recipients in one transaction; more are sent in several."
     )
+
+    @property
+    def per_day_counts(self) -> Counts:
+        """What per_day counts: a provider may count a day's otherwise, as its preset knows."""
+        return self.preset_per_day_counts or self.counts
 
 
 class Retry(Model):
@@ -86,6 +117,35 @@ class Retry(Model):
             give_up_after_s=self.give_up_after,
             attempts=self.attempts,
         )
+
+
+class RetryChanges(Model):
+    """What a class does otherwise than retry says; what is absent stays as it is there."""
+
+    first: f.Duration | None = Field(default=None, description="The wait after the first failure.")
+    factor: f.Factor | None = Field(
+        default=None, description="Each further wait is so many times the last one."
+    )
+    longest: f.Duration | None = Field(default=None, description="No wait is longer than this.")
+    give_up_after: f.Duration | None = Field(
+        default=None, description="A message that has waited so long becomes a dead letter."
+    )
+    attempts: f.Count | None = Field(
+        default=None,
+        description="The most attempts; only failures of the message's or recipient's own count.",
+    )
+
+
+class Suppression(Model):
+    """When an address is suppressed: not tried again, since its mailbox does not exist."""
+
+    automatic: f.Switch = Field(
+        default=True,
+        description="Whether permanent refusals suppress an address by themselves, for the "
+        "tenant that met them. Entries that people make hold either way.",
+    )
+    after: f.Count = Field(default=2, description="So many refusals, each on another day, do it.")
+    expire: f.Duration = written("30d", "An automatic entry is forgotten after this.")
 
 
 class Audit(Model):

@@ -4,51 +4,36 @@ One function for each rule. All of them look at a whole configuration; none stop
 finding.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
-from relay.config import exposure, files
+from relay.config import exposure, files, presets, ways_out
 from relay.config.addresses import is_loopback
 from relay.config.finding import Finding
 from relay.config.problem import Loc, did_you_mean
-from relay.config.schema import Config, Default, Tenant
+from relay.config.schema import Config, Default, Retry, Tenant
 
 
 def findings(config: Config) -> Iterator[Finding]:
     """Everything that makes the configuration unusable."""
-    for check in (*_CHECKS, *exposure.CHECKS):
+    for check in (*_CHECKS, *ways_out.CHECKS, *exposure.CHECKS):
         yield from check(config)
-
-
-def upstreams_exist(config: Config) -> Iterator[Finding]:
-    named: list[tuple[Loc, str | None]] = [
-        (("tenants", name, "upstream"), tenant.upstream) for name, tenant in config.tenants.items()
-    ]
-    if config.default:
-        named.append((("default", "upstream"), config.default.upstream))
-    for loc, name in named:
-        if name is not None:
-            yield from _exists("upstream", name, config.upstreams, loc)
 
 
 def tenants_exist(config: Config) -> Iterator[Finding]:
     for loc, names in exposure.bindings(config):
         for index, name in enumerate(names):
-            yield from _exists("tenant", name, config.tenants, (*loc, "tenants", index))
+            yield from ways_out.exists("tenant", name, config.tenants, (*loc, "tenants", index))
 
 
-def tenants_have_a_way(config: Config) -> Iterator[Finding]:
-    if config.default:
-        return
-    rests_on: tuple[Loc, ...] = (("default",),)
-    for name, tenant in config.tenants.items():
-        if not tenant.enabled:
-            message = "is off, and there is no default to send its mail by"
-            yield Finding(("tenants", name, "enabled"), message, rests_on)
-        if tenant.upstream is None:
-            message = "names no upstream, and there is no default"
-            loc: Loc = ("tenants", name, "upstream")
-            yield Finding(("tenants", name), message, (*rests_on, loc))
+def users_exist(config: Config) -> Iterator[Finding]:
+    users = config.clients.users
+    for class_name, message_class in config.classes.items():
+        for name in message_class.match.user:
+            if name not in users:
+                loc: Loc = ("classes", class_name, "match", "user")
+                message = f'no user named "{name}" under clients.users{did_you_mean(name, users)}'
+                yield Finding(loc, message, (("clients",),))
 
 
 def rewriting_has_a_sender(config: Config) -> Iterator[Finding]:
@@ -72,6 +57,19 @@ def upstreams_are_protected(config: Config) -> Iterator[Finding]:
         yield Finding(("upstreams", name, "tls"), message, (("upstreams", name, "host"),))
 
 
+def regions_belong_to_presets(config: Config) -> Iterator[Finding]:
+    for name, upstream in config.upstreams.items():
+        loc: Loc = ("upstreams", name, "region")
+        if upstream.preset is None:
+            if upstream.region:
+                message = "is of no use: only the preset of a provider asks for it"
+                yield Finding(loc, message, (("upstreams", name, "provider"),))
+        elif upstream.host == presets.NO_HOST:
+            example = "".join(upstream.preset.regions[:1])
+            message = f"is missing: the host of {upstream.provider} depends on it; like {example}"
+            yield Finding(loc, message)
+
+
 def credentials_are_pairs(config: Config) -> Iterator[Finding]:
     for name, upstream in config.upstreams.items():
         loc: Loc = ("upstreams", name)
@@ -79,7 +77,9 @@ def credentials_are_pairs(config: Config) -> Iterator[Finding]:
             message = "there is no password beside it"
             yield Finding((*loc, "username"), message, ((*loc, "password"),))
         if upstream.password and not upstream.username:
-            message = "there is no username beside it"
+            preset = upstream.preset
+            form = f"; for {preset.title} it is {preset.username_form}" if preset else ""
+            message = f"there is no username beside it{form}"
             yield Finding((*loc, "password"), message, ((*loc, "username"),))
 
 
@@ -105,15 +105,26 @@ def listen_addresses_differ(config: Config) -> Iterator[Finding]:
 
 
 def retry_grows(config: Config) -> Iterator[Finding]:
-    retry = config.retry
+    yield from _growth(config.retry, ("retry",))
+    for name, message_class in config.classes.items():
+        if message_class.give_up_after is not None or message_class.retry.model_fields_set:
+            own: Loc = ("classes", name)
+            yield from _growth(message_class.retry_from(config.retry), (*own, "retry"), own)
+
+
+def _growth(retry: Retry, loc: Loc, *others: Loc) -> Iterator[Finding]:
+    """``others``: where values can stand, beside ``loc`` and retry itself."""
+    where = (loc, *others, ("retry",))
     if retry.first > retry.longest:
         message = (
             f"the first wait ({retry.first:g}s) is longer than the longest ({retry.longest:g}s)"
         )
-        yield Finding(("retry", "first"), message, (("retry", "longest"),))
+        rests_on = tuple((*one, key) for one in where for key in ("first", "longest"))
+        yield Finding((*loc, "first"), message, rests_on)
     if retry.first >= retry.give_up_after:
         message = f"nothing would be tried twice: give_up_after is {retry.give_up_after:g}s"
-        yield Finding(("retry", "first"), message, (("retry", "give_up_after"),))
+        rests_on = tuple((*one, key) for one in where for key in ("first", "give_up_after"))
+        yield Finding((*loc, "first"), message, rests_on)
 
 
 def largest_message_fits(config: Config) -> Iterator[Finding]:
@@ -127,23 +138,17 @@ def something_listens(config: Config) -> Iterator[Finding]:
         yield Finding(("listen",), "is empty: no application could hand in its mail")
 
 
-def _exists(noun: str, name: str, known: Collection[str], loc: Loc) -> Iterator[Finding]:
-    if name not in known:
-        message = f'no {noun} named "{name}"{did_you_mean(name, known)}'
-        yield Finding(loc, message, ((f"{noun}s", name),))
-
-
 def _overlap(one: str, other: str) -> bool:
     a, b = ip_address(one), ip_address(other)
     return a.version == b.version and (a == b or a.is_unspecified or b.is_unspecified)
 
 
 _CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    upstreams_exist,
     tenants_exist,
-    tenants_have_a_way,
+    users_exist,
     rewriting_has_a_sender,
     upstreams_are_protected,
+    regions_belong_to_presets,
     credentials_are_pairs,
     ca_files_are_usable,
     something_listens,

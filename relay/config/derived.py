@@ -20,10 +20,12 @@ _PORTS = {"implicit": 465, "starttls": 587, "none": 25}
 
 @dataclass(frozen=True, slots=True)
 class ShortForm:
-    """A mapping that may be written as the plain string of its one ``key``."""
+    """A mapping that may be written as the plain string of its one ``key``: any string of the kind
+    that ``title`` names, or one of the ``words``."""
 
     key: str
     title: str
+    words: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
         def spread(value: object) -> object:
@@ -34,7 +36,26 @@ class ShortForm:
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [{"type": "string", "title": self.title}, handler(core_schema)]}
+        short: dict[str, Any] = {"type": "string", "title": self.title}
+        if self.words:
+            short["enum"] = list(self.words)
+        return {"anyOf": [short, handler(core_schema)]}
+
+
+class OneOrMore:
+    """A list that may be written as its one item."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        def gather(value: object) -> object:
+            return [value] if isinstance(value, str) else value
+
+        return BeforeValidator(gather).__get_pydantic_core_schema__(source, handler)
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        several = handler(core_schema)
+        return {"anyOf": [several["items"], several]}
 
 
 def with_names(value: object) -> object:

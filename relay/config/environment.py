@@ -95,9 +95,11 @@ class _Overrides:
     def _set(self, loc: Loc, name: str, value: Any) -> None:
         """Put ``value`` at ``loc``, making the sections above it where they are missing."""
         data = self._document.data
-        for key in loc[:-1]:
+        for depth, key in enumerate(loc[:-1], 1):
             data = data.setdefault(str(key), {})
-            if not isinstance(data, dict):  # the file is wrong there, which is told elsewhere
+            if not isinstance(data, dict):
+                message = f"{dotted(loc[:depth])} is a plain value: override that one"
+                self._note(name, loc, message)
                 return
         data[str(loc[-1])] = value
         self._document.places.forget(loc)

@@ -14,20 +14,22 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticKnownError
+from pydantic_core import CoreSchema, PydanticKnownError
 
-from relay.config import addresses, quantities
+from relay.config import addresses, patterns, presets, quantities
 from relay.config.secrets import Secret, secret
 from relay.config.store import StoreUrl, store_url
 
 IPNetwork = IPv4Network | IPv6Network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,100}")  # RFC 5322 section 2.2
 
 
 def _read_by(read: Callable[[str], Any], kind: type | UnionType) -> PlainValidator:
@@ -122,6 +124,18 @@ def _network_advice(text: str) -> str:
     return f'"{text}" has bits beyond its mask: write {loose} for all of them, {host} for the one'
 
 
+def _patience(value: float) -> float:
+    if not 1 <= value <= 300:
+        raise ValueError("must be 1s or more, and 5m or less: the application is kept waiting")
+    return value
+
+
+def _header_name(text: str) -> str:
+    if not _HEADER_NAME.fullmatch(text):
+        raise ValueError(f'"{text}" can\'t be the name of a header field')
+    return text
+
+
 def _line_length(value: int) -> int:
     if value < 1000:
         raise ValueError("must be 1000B or more: lines of that length are allowed to everyone")
@@ -144,6 +158,23 @@ def _password_hash(value: Secret) -> Secret:
     return value
 
 
+def _webhook(value: Secret) -> Secret:
+    if value.plain:
+        addresses.web_url(value.reveal())
+    return value
+
+
+class _ProviderNames:
+    """The presets' names in the JSON Schema, looked up only when one is made."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        from relay.config.providers import provider_names
+
+        return {"type": "string", "enum": list(provider_names())}
+
+
 _DURATION = _described("duration", pattern=f"^{quantities.DURATION_PATTERN}$")
 _SIZE = _described("size", pattern=f"^{quantities.SIZE_PATTERN}$")
 _AS_TEXT = PlainSerializer(str)
@@ -154,10 +185,13 @@ DurationOrNone = Annotated[float, _FROM_DURATION, _DURATION]
 Duration = Annotated[float, _FROM_DURATION, AfterValidator(_positive), _DURATION]
 SizeOrNone = Annotated[int, _FROM_SIZE, _SIZE]
 Size = Annotated[int, _FROM_SIZE, AfterValidator(_positive), _SIZE]
+Patience = Annotated[float, _FROM_DURATION, AfterValidator(_patience), _DURATION]
 LineLength = Annotated[int, _FROM_SIZE, AfterValidator(_line_length), _SIZE]
 Count = Annotated[int, Field(strict=True, ge=1, title="number")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535, title="port number")]
 Factor = Annotated[float, Field(strict=True, ge=1, le=100, title="number")]
+Rate = Annotated[float, Field(strict=True, ge=0.001, le=100_000, title="number")]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, title="percentage")]
 Switch = Annotated[bool, Field(strict=True)]
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -191,7 +225,27 @@ FilePath = Annotated[Path, _read_by(_whole_path, Path), _AS_TEXT, _described("pa
 Store = Annotated[StoreUrl, _read_by(store_url, StoreUrl), _AS_TEXT, _described("store URL")]
 SecretReference = Annotated[Secret, PlainValidator(_secret), _AS_TEXT, _described("secret")]
 PasswordHash = Annotated[SecretReference, AfterValidator(_password_hash)]
+Webhook = Annotated[
+    SecretReference, AfterValidator(_webhook), _described("https or http URL, or a secret")
+]
+
+ProviderName = Annotated[str, AfterValidator(presets.provider_name), _ProviderNames()]
+Region = Annotated[str, AfterValidator(presets.region), _described("region")]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+AddressPattern = Annotated[
+    patterns.AddressPattern,
+    _read_by(patterns.address_pattern, patterns.AddressPattern),
+    _AS_TEXT,
+    _described("address pattern"),
+]
+Expression = Annotated[
+    re.Pattern[str],
+    _read_by(patterns.regular_expression, re.Pattern),
+    PlainSerializer(lambda expression: expression.pattern),
+    _described("regular expression", maxLength=patterns.LONGEST_EXPRESSION),
+]
 
 Tls = Literal["none", "starttls", "implicit"]
 Auth = Literal["none", "optional", "required"]
 Rewrite = Literal["never", "foreign", "always"]
+Priority = Literal["high", "normal", "low"]

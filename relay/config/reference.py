@@ -19,9 +19,10 @@ The relay reads one YAML file: the one that `--config` names, else `$RELAY_CONFI
 works but should not stay. `relay config schema` prints a JSON Schema, by which an editor completes
 and checks the file while you write.
 
-A key that is not described here is an error, and so is one that stands twice. Names of upstreams
-and tenants are made of letters, digits, `.`, `_` and `-`. Quote what begins with `*`, `[` or `:`
-(`"*.acme.example"`, `"[::1]:25"`), and words like `no` and `off` where they are meant as words.
+A key that is not described here is an error, and so is one that stands twice. Names of upstreams,
+tenants and classes are made of letters, digits, `.`, `_` and `-`. Quote what begins with `*`, `[`
+or `:` (`"*.acme.example"`, `"[::1]:25"`), and words like `no` and `off` where they are meant as
+words.
 
 | kind | how it is written |
 | --- | --- |
@@ -29,6 +30,8 @@ and tenants are made of letters, digits, `.`, `_` and `-`. Quote what begins wit
 | size | `64KiB`, `25MiB`, `10GiB` |
 | mailbox | `Acme <noreply@acme.example>`, or the address alone |
 | path | whole, from `/` on |
+| address pattern | `billing@acme.example`, `acme.example`, `"*.acme.example"`, `www-*@*` |
+| regular expression | Python's, in single quotes if in any: `'(?i)verification code'` |
 | secret | one of the references below, or plain text |
 
 ## Secrets
@@ -91,9 +94,14 @@ def _beneath(value: dict[str, Any]) -> tuple[str | None, str]:
     if "additionalProperties" in value:
         return _name_of(value["additionalProperties"]), ".NAME"
     if value.get("type") == "array":
-        options = value["items"].get("anyOf", [value["items"]])
-        return _name_of(options[-1]), "[]"
-    return _name_of(value), ""
+        return _name_of(_longest_form(value["items"])), "[]"
+    return _name_of(_longest_form(value)), ""
+
+
+def _longest_form(value: dict[str, Any]) -> dict[str, Any]:
+    """The mapping or list of what can be written shorter, too."""
+    options: list[dict[str, Any]] = value.get("anyOf", [value])
+    return options[-1]
 
 
 def _name_of(value: dict[str, Any]) -> str | None:

@@ -1,45 +1,64 @@
 """The configuration as frozen values: every key, its kind, its default and what it is for.
 
-The one place where a default lives. Descriptions are for the sysadmin: the reference
-(docs/configuration.md) and the editors' JSON Schema are made from them.
+The one place where a default lives, with the modules of its sections. Descriptions are for the
+sysadmin: the reference (docs/configuration.md) and the editors' JSON Schema are made from them.
 """
 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from relay.config import derived
 from relay.config import fields as f
-from relay.config.addresses import ListenAddress, Mailbox, is_loopback
-from relay.config.base import Model, derived_default, written
-from relay.config.bounds import Audit, Limits, QueueLimits, Retry, Timeouts, UpstreamLimits
+from relay.config.addresses import ListenAddress, Mailbox
+from relay.config.base import Model, written
+from relay.config.bounds import (
+    Audit,
+    Limits,
+    QueueLimits,
+    Rates,
+    Retry,
+    RetryChanges,
+    Suppression,
+    Timeouts,
+    UpstreamLimits,
+)
+from relay.config.classes import Match, MessageClass
+from relay.config.clients import ClientNetwork, Clients, Listen, User
+from relay.config.patterns import AddressPattern
 from relay.config.problem import Places
 from relay.config.secrets import Secret, SecretError
 from relay.config.store import StoreUrl
+from relay.config.tenants import Acknowledge, Default, Failover, Pilot, Tenant
+from relay.config.upstreams import Upstream
 
 __all__ = [
+    "Acknowledge",
+    "AddressPattern",
+    "Alerts",
     "Audit",
     "ClientNetwork",
     "Clients",
     "Config",
     "Default",
+    "Failover",
     "Limits",
     "Listen",
     "ListenAddress",
     "Mailbox",
+    "Match",
+    "MessageClass",
+    "Pilot",
     "QueueLimits",
+    "Rates",
     "Retry",
+    "RetryChanges",
     "Secret",
     "SecretError",
     "StoreUrl",
+    "Suppression",
     "Tenant",
     "Timeouts",
     "Upstream",
@@ -48,196 +67,23 @@ __all__ = [
 ]
 
 
-_REPLY_TO = (
-    "Where replies go, for mail that doesn't say. Absent: rewritten mail gets its original From "
-    "there."
-)
+class Alerts(Model):
+    """Who hears that something broke, beside the owner of the tenant."""
 
-
-class Listen(Model):
-    """Where applications connect. A plain string is an address with every default."""
-
-    address: f.ListenAddress = Field(description='Like 127.0.0.1:25, or "[::1]:25" in quotes.')
-    tls: f.Tls = Field(
-        default="none",
-        description="none: clear text, for this machine; starttls: clients may ask for TLS; "
-        "implicit: TLS from the first octet, as on port 465.",
+    email: f.Mailbox | None = Field(
+        default=None, description="Who hears of everything, and of tenants without an owner."
     )
-    auth: f.Auth = derived_default(
-        "none",
-        "Whether clients log in as one of clients.users: not at all, if they like, or always. "
-        "By default optional where there are users and the listener has TLS or is on loopback, "
-        "else none.",
-    )
-    cert_file: f.FilePath | None = Field(
-        default=None, description="The certificate with its chain, in PEM; needed for TLS."
-    )
-    key_file: f.FilePath | None = Field(
+    webhook: f.Webhook | None = Field(
         default=None,
-        description="The certificate's private key, in PEM, unencrypted; needed for TLS.",
-    )
-    tenants: tuple[str, ...] = Field(
-        default=(),
-        description="The only tenants whose mail is taken here; a single one is forced, "
-        "whatever the sender. Empty: any.",
-    )
-
-    @property
-    def host(self) -> str:
-        return self.address.host
-
-    @property
-    def port(self) -> int:
-        return self.address.port
-
-    @property
-    def private(self) -> bool:
-        """Whether a password can cross it unseen by others."""
-        return self.tls != "none" or is_loopback(self.host)
-
-    def __str__(self) -> str:
-        return str(self.address)
-
-
-class ClientNetwork(Model):
-    """Clients by address. A plain string is a network that is bound to no tenant."""
-
-    network: f.Network = Field(description='Like 10.1.0.0/16, 10.1.2.3 or "fd00::/8".')
-    tenants: tuple[str, ...] = Field(
-        default=(),
-        description="The only tenants whose mail these clients may send; a single one is "
-        "forced, whatever the sender. Empty: any.",
-    )
-
-
-class User(Model):
-    """A client that logs in."""
-
-    password_hash: f.PasswordHash = Field(
-        description="The argon2 hash of the password, in quotes, or a reference to it."
-    )
-    tenants: tuple[str, ...] = Field(
-        default=(),
-        description="The only tenants whose mail this user may send; a single one is forced, "
-        "whatever the sender. Empty: any.",
-    )
-
-
-class Clients(Model):
-    """Who may hand us mail."""
-
-    networks: tuple[Annotated[ClientNetwork, derived.ShortForm("network", "network")], ...] = (
-        written(
-            ("127.0.0.0/8", "::1/128"),
-            "Who may send without logging in: networks, or mappings with network and tenants.",
-        )
-    )
-    users: dict[f.UserName, User] = Field(
-        default_factory=dict, description="Who may send after logging in, by user name."
-    )
-
-
-class Upstream(Model):
-    """A next hop: the endpoint of a provider with its TLS mode and credentials."""
-
-    name: SkipJsonSchema[str] = Field(default="", validation_alias="(name)")
-    host: f.Host = Field(description="The provider's SMTP host; its certificate must be for it.")
-    port: f.Port = derived_default(
-        465, "By default 465 for tls implicit, 587 for starttls, 25 for none."
-    )
-    tls: f.Tls = derived_default(
-        "implicit",
-        "implicit (465), starttls (587), or none, which is for loopback only. By default "
-        "implicit on the ports 465 and 2465 and where no port is named, else starttls.",
-    )
-    username: f.SecretReference | None = Field(
-        default=None, description="The login, or a reference to it. Absent: no AUTH."
-    )
-    password: f.SecretReference | None = Field(
-        default=None,
-        description="A reference, like file:/etc/relay/secrets/acme; plain text works too.",
-    )
-    ca_file: f.FilePath | None = Field(
-        default=None,
-        description="The CA of a private server's certificate, in PEM; else the system's.",
-    )
-    null_sender: f.NullSender = Field(
-        default="keep",
-        description="The reverse-path for mail that has none (bounces, vacation notes): keep, or "
-        "an address where the provider refuses MAIL FROM:<>.",
-    )
-    limits: UpstreamLimits = Field(
-        default_factory=UpstreamLimits, description="What the provider bears."
-    )
-
-    _fit = model_validator(mode="before")(derived.port_and_tls)
-
-
-class Default(Model):
-    """The way of unrouted senders, of tenants without an upstream and of toggled-off tenants.
-
-    Without it, unrouted senders are refused, and no tenant can be toggled off.
-    """
-
-    upstream: str = Field(description="The name of one of the upstreams.")
-    from_: f.Mailbox | None = Field(
-        default=None,
-        validation_alias="from",
-        description="The sender under which the default's mail leaves.",
-    )
-    reply_to: f.Mailbox | None = Field(default=None, description=_REPLY_TO)
-    rewrite_from: f.Rewrite = derived_default(
-        "never",
-        "Whether senders are rewritten to from: never, foreign (those outside the tenant's "
-        "domains), or always. By default always where from is given, else never.",
-    )
-
-    _fit = model_validator(mode="before")(derived.rewriting("always"))
-
-
-class Tenant(Model):
-    """Sender domains with their upstream, identity and owner."""
-
-    name: SkipJsonSchema[str] = Field(default="", validation_alias="(name)")
-    domains: tuple[f.DomainPattern, ...] = Field(
-        default=(),
-        description='Sender domains; "*.acme.example" (in quotes) is everything beneath '
-        "acme.example, at any depth, but not acme.example itself.",
-    )
-    senders: tuple[f.Sender, ...] = Field(
-        default=(), description="Exact sender addresses; they come before anybody's domains."
+        description="An http or https URL to which each alert is posted, or a reference to it, "
+        "like file:/etc/relay/secrets/webhook, since it often holds a token.",
     )
     upstream: str | None = Field(
-        default=None, description="The name of one of the upstreams. Absent: the default's."
+        default=None, description="The upstream by which alerts are mailed. Absent: the default's."
     )
-    enabled: f.Switch = Field(
-        default=True,
-        description="false sends the tenant's mail by the default, under its identity.",
+    gather: f.DurationOrNone = written(
+        "5m", "Alerts of one kind are gathered for so long, to be told together."
     )
-    from_: f.Mailbox | None = Field(
-        default=None,
-        validation_alias="from",
-        description="The sender to which the tenant's mail is rewritten.",
-    )
-    reply_to: f.Mailbox | None = Field(default=None, description=_REPLY_TO)
-    rewrite_from: f.Rewrite = derived_default(
-        "never",
-        "Whether senders are rewritten to from: never, foreign (www-data@web01, say: those "
-        "outside the tenant's domains), or always. By default foreign where from is given, "
-        "else never.",
-    )
-    owner: f.Mailbox | None = Field(
-        default=None, description="Who hears of this tenant's failures and dead letters."
-    )
-    recovery: str | None = Field(
-        default=None,
-        description="Where the owner finds what to do about a failure: a page, a phone number.",
-    )
-    notes: str | None = Field(
-        default=None, description="For the next admin: what was configured here, and why."
-    )
-
-    _fit = model_validator(mode="before")(derived.rewriting("foreign"))
 
 
 class Config(Model):
@@ -273,7 +119,16 @@ class Config(Model):
     tenants: Annotated[dict[f.Name, Tenant], BeforeValidator(derived.with_names)] = Field(
         default_factory=dict, description="Whose mail goes where, by name."
     )
+    classes: Annotated[dict[f.Name, MessageClass], BeforeValidator(derived.with_names)] = Field(
+        default_factory=dict,
+        description="Kinds of mail that are treated otherwise, by name; the first that matches "
+        "holds.",
+    )
     retry: Retry = Field(default_factory=Retry, description="When to try again.")
+    suppression: Suppression = Field(
+        default_factory=Suppression, description="When an address is not tried again."
+    )
+    alerts: Alerts = Field(default_factory=Alerts, description="Who hears of failures, and how.")
     audit: Audit = Field(default_factory=Audit, description="How long the trail goes back.")
     source: SkipJsonSchema[Path | None] = Field(default=None, validation_alias="(source)")
     places: SkipJsonSchema[Places] = Field(

@@ -80,6 +80,10 @@ def _not_one_of(error: ErrorDetails, written: str | None) -> str:
     return f'must be {expected}, not "{value}"' + (hint if hint.startswith(";") else "")
 
 
+def _empty(error: ErrorDetails, written: str | None) -> str:
+    return "is empty: name one, or remove the key"
+
+
 def _out_of_range(error: ErrorDetails, written: str | None) -> str:
     bounds = error["ctx"]
     if "ge" in bounds:
@@ -114,4 +118,5 @@ _WORDS: dict[str, Callable[[ErrorDetails, str | None], str]] = {
     "literal_error": _not_one_of,
     "greater_than_equal": _out_of_range,
     "less_than_equal": _out_of_range,
+    "too_short": _empty,
 }

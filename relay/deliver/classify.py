@@ -1,91 +1,164 @@
 """All failure policy: from the phase and what came, to cause, scope, and whether to try again.
 
-Pure and table-driven. Unknown means transient. Authentication, TLS and DNS troubles never fail a
-message; only a permanent refusal of a recipient or of the content does.
+Pure. What replies mean is data: the provider's own rows, then relay/providers/general.yaml. Unknown
+means transient. DNS, TLS, certificate and AUTH trouble never fails a message; only a permanent
+refusal of a recipient or of the content does. docs/failures.md is made from these tables.
 """
 
+import errno
+import re
 import socket
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
-from relay.model.causes import Cause, Scope
+from relay.config.providers import general_rules
+from relay.model.causes import FINAL_SCOPES, Cause, Scope
 from relay.model.phase import Phase
+from relay.model.provider import ReplyRule
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Trouble
 
-_BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.TLS, Phase.AUTH})
-_ABOUT_CONTENT = frozenset({Phase.DATA, Phase.CONTENT, Phase.AFTER_DOT})
-
-# (phase, permanent) -> (cause, scope); what is not named here is upstream_unavailable.
-_BY_PHASE: dict[tuple[Phase, bool], tuple[Cause, Scope]] = {
-    (Phase.AUTH, True): (Cause.AUTHENTICATION_FAILED, Scope.UPSTREAM),
-    (Phase.AUTH, False): (Cause.AUTHENTICATION_FAILED, Scope.UPSTREAM),
-    (Phase.TLS, True): (Cause.STARTTLS_UNAVAILABLE, Scope.UPSTREAM),
-    (Phase.TLS, False): (Cause.STARTTLS_UNAVAILABLE, Scope.UPSTREAM),
-    (Phase.MAIL, True): (Cause.SENDER_REFUSED, Scope.TENANT),
-    (Phase.MAIL, False): (Cause.SENDER_REFUSED, Scope.MESSAGE),
-    (Phase.RCPT, True): (Cause.RECIPIENT_REFUSED, Scope.RECIPIENT),
-    (Phase.RCPT, False): (Cause.RECIPIENT_REFUSED, Scope.RECIPIENT),
-    (Phase.DATA, True): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-    (Phase.DATA, False): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-    (Phase.CONTENT, True): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-    (Phase.CONTENT, False): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-    (Phase.AFTER_DOT, True): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-    (Phase.AFTER_DOT, False): (Cause.MESSAGE_REFUSED, Scope.MESSAGE),
-}
-# Of replies, only these may end a recipient's waiting; besides, what an upstream is known not to
-# take (transaction.py) is not even tried.
-_FAILING = frozenset({Cause.RECIPIENT_REFUSED, Cause.MESSAGE_REFUSED, Cause.MESSAGE_TOO_LARGE})
-_TOO_LARGE_STATUS = frozenset({"5.3.4", "5.2.3"})
+# Read when the relay starts: what a failure means must not hang on a file that is gone by then.
+GENERAL_RULES = general_rules()
 
 
-def of_reply(phase: Phase, reply: Reply) -> Trouble:
-    """What a negative (or unexpected) reply means."""
-    if reply.code == 421:
-        return Deferred(Cause.UPSTREAM_UNAVAILABLE, Scope.UPSTREAM, reply)
-    if reply.code == 530:
-        return Deferred(Cause.AUTHENTICATION_REQUIRED, Scope.UPSTREAM, reply)
+def of_reply(phase: Phase, reply: Reply, rules: Sequence[ReplyRule] = ()) -> Trouble:
+    """What a negative (or unexpected) reply means; ``rules`` are the provider's own."""
     if not 400 <= reply.code < 600:
         return Deferred(Cause.PROTOCOL_ERROR, Scope.UPSTREAM, reply)
-    if phase in _ABOUT_CONTENT and reply.enhanced_status in _TOO_LARGE_STATUS:
-        return Failed(Cause.MESSAGE_TOO_LARGE, Scope.MESSAGE, reply)
-    cause, scope = _BY_PHASE.get(
-        (phase, reply.permanent), (Cause.UPSTREAM_UNAVAILABLE, Scope.UPSTREAM)
-    )
-    if reply.permanent and cause in _FAILING:
-        return Failed(cause, scope, reply)
-    return Deferred(cause, scope, reply)
+    rule = rule_for(phase, reply, rules)
+    result = Failed if rule.permanent and reply.permanent else Deferred
+    return result(rule.cause, reach(rule, phase), reply, own_remedy=rule.remedy)
+
+
+def rule_for(phase: Phase, reply: Reply, rules: Sequence[ReplyRule] = ()) -> ReplyRule:
+    """The first row that fits; the last general one fits every reply."""
+    bare = _without_addresses(reply)
+    return next(rule for rule in chain(rules, GENERAL_RULES) if rule.matches(phase, bare))
+
+
+def reach(rule: ReplyRule, phase: Phase) -> Scope:
+    """A refusal at RCPT is the one recipient's; at any other phase it is everybody's in it."""
+    if rule.scope not in FINAL_SCOPES:
+        return rule.scope
+    return Scope.RECIPIENT if phase is Phase.RCPT else Scope.MESSAGE
+
+
+# An address is the application's text, not the server's: whoever may send to a recipient
+# "daily limit exceeded"@x.example must not thereby pause the upstream.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"@\S*|<[^<>]*>')
+_MOST_TEXT = 2000
+
+
+def _without_addresses(reply: Reply) -> Reply:
+    text = _QUOTED.sub(" ", reply.text[:_MOST_TEXT])
+    return replace(reply, text=" ".join(word for word in text.split() if "@" not in word))
+
+
+_NO_MAILBOX_STATUSES = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+# These say nothing of their own, or nothing beyond the code; then the text has to.
+_VAGUE_STATUSES = frozenset({None, "5.0.0", "5.1.0", "5.5.0"})
+_NO_MAILBOX = re.compile(
+    r"(user|recipient|mailbox|account|address)\b.{0,40}\b(unknown|not found|does(n't| not) exist"
+    r"|no longer (exists|valid|available|here))"
+    r"|(unknown|no such|invalid|non-?existent) ((local|email) )?"
+    r"(user|recipient|mailbox|account|address)"
+    r"|no mailbox (here )?by that name|not a (known|valid) (user|recipient|mailbox)",
+    re.IGNORECASE,
+)
+_ANOTHER_REASON = re.compile(
+    r"\b(spam|polic(y|ies)|blocked|blacklist|reputation|quota|full|limit|rate|sender)\b"
+    r"|too (many|quickly|fast)|receiving (mail|messages)|relay(ing)?( access)? denied",
+    re.IGNORECASE,
+)
+
+
+def means_no_mailbox(reply: Reply) -> bool:
+    """Whether a permanent refusal at RCPT says that there is no such mailbox.
+
+    A bare "550 mailbox unavailable" does not: RFC 5321 section 4.2.3 gives it for policy too.
+    """
+    text = _without_addresses(reply).text
+    if not reply.permanent or _ANOTHER_REASON.search(text):
+        return False
+    if reply.enhanced_status in _NO_MAILBOX_STATUSES:
+        return True
+    return reply.enhanced_status in _VAGUE_STATUSES and _NO_MAILBOX.search(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """A row of what can break below SMTP; ``words`` are for the operator. No phases are all."""
+
+    words: str
+    cause: Cause
+    errors: tuple[type[BaseException], ...]
+    phases: frozenset[Phase] = frozenset()
+    errnos: frozenset[int] = frozenset()
+    scope: Scope = Scope.UPSTREAM
+
+    def matches(self, phase: Phase, error: BaseException) -> bool:
+        return (
+            isinstance(error, self.errors)
+            and (not self.phases or phase in self.phases)
+            and (not self.errnos or getattr(error, "errno", None) in self.errnos)
+        )
+
+
+_AFTER_DOT = frozenset({Phase.AFTER_DOT})
+_CONNECT = frozenset({Phase.CONNECT})
+_TLS = frozenset({Phase.TLS})
+_OUT_OF_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+# The first row that fits decides; a time-out of the reply is of_silence's.
+BREAKAGES = (
+    Breakage(
+        "the connection was lost behind the final dot",
+        Cause.OUTCOME_UNKNOWN,
+        (BaseException,),
+        _AFTER_DOT,
+        scope=Scope.MESSAGE,
+    ),
+    Breakage(
+        "the certificate is expired, self-signed, or for another name",
+        Cause.CERTIFICATE_INVALID,
+        (ssl.SSLCertVerificationError,),
+    ),
+    Breakage("TLS failed: wrong mode or protocol", Cause.TLS_HANDSHAKE_FAILED, (ssl.SSLError,)),
+    Breakage("hung up during the TLS handshake", Cause.TLS_HANDSHAKE_FAILED, (OSError,), _TLS),
+    Breakage("the host's name was not found", Cause.DNS_FAILURE, (socket.gaierror,)),
+    Breakage(
+        "this machine has no sockets or memory left",
+        Cause.LOCAL_ERROR,
+        (OSError,),
+        _CONNECT,
+        _OUT_OF_MEANS,
+    ),
+    Breakage("refused, or no route", Cause.CONNECTION_REFUSED, (OSError,), _CONNECT),
+    Breakage("the connection was lost", Cause.CONNECTION_LOST, (OSError,)),
+    Breakage("what came is no SMTP", Cause.PROTOCOL_ERROR, (BaseException,)),
+)
+# Silence by phase; at all others it is a reply_timeout of the upstream.
+SILENCES = {
+    Phase.CONNECT: (Cause.CONNECT_TIMEOUT, Scope.UPSTREAM),
+    Phase.TLS: (Cause.TLS_HANDSHAKE_FAILED, Scope.UPSTREAM),
+    Phase.AFTER_DOT: (Cause.OUTCOME_UNKNOWN, Scope.MESSAGE),
+}
+OTHER_SILENCE = (Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
 
 
 def of_silence(phase: Phase) -> Trouble:
     """No reply within its time-out."""
-    if phase is Phase.CONNECT:
-        return Deferred(Cause.CONNECT_TIMEOUT, Scope.UPSTREAM)
-    if phase is Phase.TLS:
-        return Deferred(Cause.TLS_HANDSHAKE_FAILED, Scope.UPSTREAM, detail="no answer in time")
-    if phase is Phase.AFTER_DOT:
-        return Deferred(Cause.OUTCOME_UNKNOWN, Scope.MESSAGE, detail="no reply in time")
-    return Deferred(Cause.REPLY_TIMEOUT, Scope.UPSTREAM, detail=f"waiting at {phase}")
+    cause, scope = SILENCES.get(phase, OTHER_SILENCE)
+    return Deferred(cause, scope, detail=f"no answer in time ({phase})")
 
 
 def of_exception(phase: Phase, error: BaseException) -> Trouble:
     """What broke below SMTP."""
-    detail = _text(error)
-    if phase is Phase.AFTER_DOT:
-        return Deferred(Cause.OUTCOME_UNKNOWN, Scope.MESSAGE, detail=detail)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Deferred(Cause.CERTIFICATE_INVALID, Scope.UPSTREAM, detail=detail)
-    if isinstance(error, ssl.SSLError) or (phase is Phase.TLS and isinstance(error, OSError)):
-        return Deferred(Cause.TLS_HANDSHAKE_FAILED, Scope.UPSTREAM, detail=detail)
-    if isinstance(error, socket.gaierror):
-        return Deferred(Cause.DNS_FAILURE, Scope.UPSTREAM, detail=detail)
     if isinstance(error, TimeoutError):
         return of_silence(phase)
-    if phase is Phase.CONNECT and isinstance(error, OSError):
-        return Deferred(Cause.CONNECTION_REFUSED, Scope.UPSTREAM, detail=detail)
-    if isinstance(error, OSError):
-        return Deferred(Cause.CONNECTION_LOST, Scope.UPSTREAM, detail=f"at {phase}: {detail}")
-    return Deferred(Cause.PROTOCOL_ERROR, Scope.UPSTREAM, detail=f"at {phase}: {detail}")
-
-
-def _text(error: BaseException) -> str:
-    return (str(error) or type(error).__name__)[:300]
+    row = next(row for row in BREAKAGES if row.matches(phase, error))
+    text = (str(error) or type(error).__name__)[:300]
+    return Deferred(row.cause, row.scope, detail=f"{text} ({phase})")

@@ -7,6 +7,7 @@ Credentials go only over verified TLS (or loopback, where the configuration allo
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +19,7 @@ from relay.deliver import classify
 from relay.deliver.wire import Wire
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
+from relay.model.provider import ReplyRule
 from relay.model.reply import reply_from_lines
 from relay.model.result import Deferred, Tls, Trouble
 
@@ -58,9 +60,14 @@ class Connection:
 
 
 async def connect(
-    upstream: Upstream, hostname: str, timeouts: Timeouts, context: ssl.SSLContext | None
+    upstream: Upstream,
+    hostname: str,
+    timeouts: Timeouts,
+    context: ssl.SSLContext | None,
+    rules: Sequence[ReplyRule] = (),
 ) -> Connection:
-    """A connection ready for its first MAIL. Raises ConnectError."""
+    """A connection ready for its first MAIL; ``rules`` say what the provider's replies mean. Raises
+    ConnectError."""
     client = aiosmtplib.SMTP(
         hostname=upstream.host,
         port=upstream.port,
@@ -70,7 +77,7 @@ async def connect(
         start_tls=False,  # ours below; the library's default is opportunistic
         tls_context=context,
     )
-    setup = _Setup(client, upstream, timeouts)
+    setup = _Setup(client, upstream, timeouts, rules)
     try:
         return await setup.run()
     except BaseException as error:
@@ -83,10 +90,17 @@ async def connect(
 class _Setup:
     """The steps, with the phase they are in."""
 
-    def __init__(self, client: aiosmtplib.SMTP, upstream: Upstream, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        client: aiosmtplib.SMTP,
+        upstream: Upstream,
+        timeouts: Timeouts,
+        rules: Sequence[ReplyRule],
+    ) -> None:
         self._client = client
         self._upstream = upstream
         self._timeouts = timeouts
+        self._rules = rules
         self._phase = Phase.CONNECT
 
     async def run(self) -> Connection:
@@ -155,7 +169,7 @@ class _Setup:
             # The library keeps octets that are no UTF-8 as half surrogate pairs.
             text = error.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             reply = reply_from_lines(error.code, text.split("\n"))
-            return classify.of_reply(self._phase, reply)
+            return classify.of_reply(self._phase, reply, self._rules)
         cause = _root(error)
         if self._phase is Phase.CONNECT and isinstance(error, aiosmtplib.SMTPConnectError):
             self._phase = self._connect_phase(error, cause)

@@ -21,6 +21,7 @@ class Pool:
         self._upstream = upstream
         self._hostname = hostname
         self._timeouts = timeouts
+        self._rules = upstream.preset.replies if upstream.preset else ()
         self._context: ssl.SSLContext | None = None
         self._context_made = False
         self._idle: list[Connection] = []
@@ -38,7 +39,7 @@ class Pool:
                 troubles = (error.trouble,) * len(handover.recipients)
                 return Attempt(troubles, None, None, time.monotonic() - started)
             fresh = connection.fresh
-            transaction = Transaction(connection, handover, self._timeouts)
+            transaction = Transaction(connection, handover, self._timeouts, self._rules)
             self._in_use.add(connection)
             try:
                 results = await transaction.run()
@@ -47,7 +48,10 @@ class Pool:
             usable = self._give_back(connection)
             if usable or fresh or transaction.began:
                 duration_s = time.monotonic() - started
-                return Attempt(results, connection.remote_mta, connection.tls, duration_s)
+                unchanged = handover.body_8bit and not connection.offers.eight_bit_mime
+                return Attempt(
+                    results, connection.remote_mta, connection.tls, duration_s, unchanged
+                )
             # It was closed while it lay idle, before it answered anything: no attempt at all.
 
     def close(self) -> None:
@@ -79,7 +83,7 @@ class Pool:
                 ) from error
             self._context_made = True
         return await connections.connect(
-            self._upstream, self._hostname, self._timeouts, self._context
+            self._upstream, self._hostname, self._timeouts, self._context, self._rules
         )
 
     def _take_idle(self) -> Connection | None:

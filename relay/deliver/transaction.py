@@ -4,7 +4,7 @@ Pipelined (RFC 2920) where the server offers it: the envelope is one write and o
 the reply behind the final dot makes a recipient relayed.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from relay.config.schema import Timeouts
@@ -14,6 +14,7 @@ from relay.deliver.wire import DismissedError, ProtocolError
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
 from relay.model.ports import StoreError
+from relay.model.provider import ReplyRule
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Relayed, Result, Trouble
 
@@ -47,11 +48,18 @@ _NO_SMTPUTF8_HERE = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.RECIPIENT)
 class Transaction:
     """``run`` once. ``began`` tells whether the server has answered anything of it."""
 
-    def __init__(self, connection: Connection, handover: Handover, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        handover: Handover,
+        timeouts: Timeouts,
+        rules: Sequence[ReplyRule] = (),
+    ) -> None:
         self._connection = connection
         self._wire = connection.wire
         self._handover = handover
         self._timeouts = timeouts
+        self._rules = rules
         self._phase = Phase.MAIL
         # By position: who is asked for, and who of them was refused.
         self._asked = list(range(len(handover.recipients)))
@@ -68,7 +76,7 @@ class Transaction:
             return self._for_all(await self._hand_over())
         except DismissedError as dismissed:
             self._wire.abort()
-            return self._for_all(classify.of_reply(self._phase, dismissed.reply))
+            return self._for_all(self._meaning(self._phase, dismissed.reply))
         except StoreError as error:
             self._wire.abort()
             detail = f"the content could not be read from the store: {error}"
@@ -137,7 +145,7 @@ class Transaction:
         mail = await self._reply()
         if mail.code // 100 != 2:
             await self._skip_replies(len(self._asked) + 1)
-            return classify.of_reply(Phase.MAIL, mail)
+            return self._meaning(Phase.MAIL, mail)
         self._phase = Phase.RCPT
         trouble = self._judge([await self._reply() for _ in self._asked])
         if trouble:
@@ -145,7 +153,7 @@ class Transaction:
             return trouble
         self._phase = Phase.DATA
         data = await self._reply()
-        return None if data.code == 354 else classify.of_reply(Phase.DATA, data)
+        return None if data.code == 354 else self._meaning(Phase.DATA, data)
 
     async def _skip_replies(self, count: int) -> None:
         """What the server says to commands that have lost their point, if it still says anything.
@@ -164,22 +172,22 @@ class Transaction:
     async def _envelope_step_by_step(self, envelope: list[bytes]) -> Trouble | None:
         mail = await self._ask(envelope[0])
         if mail.code // 100 != 2:
-            return classify.of_reply(Phase.MAIL, mail)
+            return self._meaning(Phase.MAIL, mail)
         self._phase = Phase.RCPT
         trouble = self._judge([await self._ask(command) for command in envelope[1:]])
         if trouble:
             return trouble
         self._phase = Phase.DATA
         data = await self._ask(b"DATA\r\n")
-        return None if data.code == 354 else classify.of_reply(Phase.DATA, data)
+        return None if data.code == 354 else self._meaning(Phase.DATA, data)
 
     def _judge(self, rcpts: list[Reply]) -> Trouble | None:
         """Notes each recipient's refusal; a trouble where nobody is left."""
         for position, reply in zip(self._asked, rcpts, strict=True):
             if reply.code // 100 != 2:
-                self._refused[position] = classify.of_reply(Phase.RCPT, reply)
+                self._refused[position] = self._meaning(Phase.RCPT, reply)
         if all(position in self._refused for position in self._asked):
-            return classify.of_reply(Phase.RCPT, rcpts[-1])
+            return self._meaning(Phase.RCPT, rcpts[-1])
         return None
 
     async def _content(self) -> Result:
@@ -197,7 +205,10 @@ class Transaction:
         self._connection.unfinished = False
         if reply.code // 100 == 2:
             return Relayed(reply)
-        return classify.of_reply(Phase.AFTER_DOT, reply)
+        return self._meaning(Phase.AFTER_DOT, reply)
+
+    def _meaning(self, phase: Phase, reply: Reply) -> Trouble:
+        return classify.of_reply(phase, reply, self._rules)
 
     async def _ask(self, command: bytes) -> Reply:
         self._wire.send(command, replies=1)

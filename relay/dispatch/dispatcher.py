@@ -1,33 +1,33 @@
-"""Claim, route, deliver, settle. One task for each message in memory, a lane for each upstream.
+"""The one loop: claim, route, deliver, settle. One task for each message in memory, a lane for each
+upstream.
 
 A new message is committed as already claimed and goes straight to its lane while there is room in
 memory; the store is read only for what did not fit, what was deferred, and what a former life left
-behind.
+behind. Nothing is claimed that can't be tried.
 """
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 
 import structlog
 
 from relay.config.schema import Config
 from relay.deliver.pool import Deliverer
-from relay.deliver.transaction import Handover
+from relay.dispatch.acknowledgement import Acknowledgement
+from relay.dispatch.attempt import Means, MessageAttempt
+from relay.dispatch.handover import Packer
 from relay.dispatch.lane import Lane
-from relay.dispatch.outcome import Outcome, Trial
+from relay.dispatch.situation import Situation, Watchman
 from relay.model.budget import Budget
-from relay.model.causes import Cause, Scope
-from relay.model.events import Event, Way
-from relay.model.message import Ending, Message, Recipient, Settlement
-from relay.model.ports import Queue, StoreError
-from relay.model.result import Attempt, Deferred
-from relay.route.identity import Identity, changes_header, header_under, reverse_path_under
-from relay.route.plan import Plan, Route, Snapshot, plan, upstream_of_tenant
+from relay.model.events import Event
+from relay.model.message import Ending, Message, Settlement
+from relay.model.ports import Also, Queue, StoreError
+from relay.route.plan import Snapshot
 
 diagnostics = structlog.get_logger("relay.dispatch")
 
@@ -37,7 +37,6 @@ _CLAIM_AT_ONCE = 50
 _MOST_IN_MEMORY = 2000
 _SETTLE_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SETTLE_AT_STOP_S = 5.0
-_PIECE_BYTES = 256 << 10
 
 
 class Dispatcher:
@@ -48,34 +47,37 @@ class Dispatcher:
         queue: Queue,
         deliverer: Deliverer,
         budget: Budget,
+        watchman: Watchman,
     ) -> None:
-        self._config = config
-        self._snapshot = snapshot
         self._queue = queue
         self._deliverer = deliverer
         self._budget = budget
-        self._schedule = config.retry.schedule
+        self.situation = Situation(config, snapshot, queue, watchman, self._way_changed)
         self._lanes = {name: Lane(u.limits.connections) for name, u in config.upstreams.items()}
         # Messages without any way are looked at one by one, each on its own schedule.
         self._no_way = Lane(1)
+        packer = Packer(config, queue, budget)
+        self._means = Means(
+            self.situation, queue, deliverer, packer, self._lanes.__getitem__, self._store
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unused: list[str] = []
+        self._any_parked = True
         self._wake = asyncio.Event()
-        self._stopping = False
         self._next_due: float | None = None
         self._left_in_store = True
         self._loop_task: asyncio.Task[None] | None = None
 
     # -- the life of the dispatcher
 
-    def start(self) -> None:
-        self._refresh()
+    async def start(self) -> None:
+        await self.situation.begin()
         self._loop_task = asyncio.create_task(self._run(), name="dispatch")
 
     async def stop(self, timeout: float) -> None:
         """Nothing new is tried; what is under way has ``timeout`` seconds, then it is cut, and
         settled as what it then is: relayed, deferred, or of unknown outcome."""
-        self._stopping = True
+        self.situation.stopping = True
         if self._loop_task:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
@@ -98,24 +100,48 @@ class Dispatcher:
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=timeout)
 
-    async def admit(self, message: Message, event: Event) -> None:
+    async def admit(
+        self, message: Message, event: Event, acknowledgement: Acknowledgement | None = None
+    ) -> None:
         """Commit a new message, and begin with it at once if there is room. Raises StoreError."""
-        planned = plan(self._snapshot, message)
-        lane = self._lane(planned.routes[0].upstream)
-        claimed = not self._stopping and not lane.behind and self._room(lane) > 0
+        lane = self._lane_of(message)
+        claimed = self._goes_at_once(message, lane)
         if claimed:
             message = replace(message, attempt=1)
-            lane.members += 1
+            lane.enter(message.tenant)
         try:
             await self._queue.add(message, claimed=claimed, events=(event,))
         except BaseException:
-            lane.members -= claimed
+            if claimed:
+                lane.leave(message.tenant)
             raise
         if claimed:
-            self._take(message, lane)
-        else:
-            lane.behind = self._left_in_store = True
-            self._wake.set()
+            self._take(message, lane, acknowledgement)
+            return
+        lane.behind.add(message.tenant)
+        self._left_in_store = True
+        self._wake.set()
+        if acknowledgement:
+            acknowledgement.over()
+
+    def _lane_of(self, message: Message) -> Lane:
+        """The lane of its first route, by which it is counted."""
+        upstream = self.situation.plan(message).routes[0].upstream
+        return self._lanes[upstream] if upstream else self._no_way
+
+    def _goes_at_once(self, message: Message, lane: Lane) -> bool:
+        """What is new doesn't overtake its tenant's mail that waits in the store, unless it is of
+        high priority; nor does it come where there is no room, or where its way is closed."""
+        if self.situation.stopping or self._room(lane, message.tenant, message.priority) <= 0:
+            return False
+        if message.priority > 0 and message.tenant in lane.behind:
+            return False
+        if not self.situation.pauses:
+            return True
+        return any(
+            self.situation.closed_until(upstream, message.tenant, message.reverse_path) is None
+            for upstream in self.situation.upstreams_of(message.tenant)
+        )
 
     # -- the loop: claims from the store
 
@@ -123,6 +149,7 @@ class Dispatcher:
         while True:
             wait_s = _LOOK_AROUND_S
             try:
+                await self._keep_time()
                 wait_s = await self._claim_what_is_due()
             except StoreError as error:
                 diagnostics.warning("can't claim, trying again", error=str(error))
@@ -134,40 +161,79 @@ class Dispatcher:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
             self._wake.clear()
-            self._refresh()
+            self.situation.refresh()
+
+    async def _keep_time(self) -> None:
+        """What becomes due by time alone: the ends of pauses, and of messages that are too old."""
+        await self.situation.sweep()
+        if not self._any_parked:
+            return
+        self._any_parked = False
+        await self._queue.unpark(time.time())
 
     async def _claim_what_is_due(self) -> float:
-        """One round: every tenant in turn, as far as its lane has room. Seconds until the next."""
+        """One round: every tenant in turn, as far as its lanes have room. Seconds until the
+        next."""
         now = time.time()
-        if self._next_due is not None and self._next_due <= now:
+        if self.situation.pauses or (self._next_due is not None and self._next_due <= now):
             self._left_in_store = True
+        # await self._claim_expired(now)
         if not self._left_in_store:
             return self._pause(now)
         # Reset before the store is asked: what is settled meanwhile sets them again.
         self._left_in_store, self._next_due = False, None
         due = await self._queue.due(now)
         self._note_due(due.next_at)
-        due_lanes = {
-            tenant: self._lane(upstream_of_tenant(self._snapshot, tenant)) for tenant in due.tenants
-        }
         for lane in self._all_lanes():
-            lane.behind = lane in due_lanes.values()
-        for tenant, lane in due_lanes.items():
-            limit = min(_CLAIM_AT_ONCE, self._room(lane))
-            if limit > 0:
-                for message in await self._queue.claim(tenant, limit, now):
-                    lane.members += 1
-                    self._take(message, lane)
-        if not due_lanes:
-            return self._pause(now)
-        # Whether there is more, or there was no room: the next round will tell.
-        self._left_in_store = True
-        if any(self._room(lane) > 0 for lane in due_lanes.values()):
-            return 0.0
-        return self._pause(now)
+            lane.behind.clear()
+        claimed_any = False
+        for tenant in due.tenants:
+            claimed_any |= await self._claim_of(tenant, now)
+        if due.tenants:
+            # Whether there is more, or there was no room: the next round will tell.
+            self._left_in_store = True
+        return 0.0 if claimed_any else self._pause(now)
 
-    def _room(self, lane: Lane) -> int:
-        return lane.room(len(self._tasks), _MOST_IN_MEMORY)
+    async def _claim_of(self, tenant: str, now: float) -> bool:
+        """Some of what the tenant has due, if any of its ways is open and has room; of a way that
+        is to be probed, one message."""
+        upstreams = self.situation.upstreams_of(tenant)
+        lanes = [self._lanes[upstream] for upstream in upstreams] or [self._no_way]
+        for lane in lanes:
+            lane.behind.add(tenant)
+        limit = _CLAIM_AT_ONCE
+        if self.situation.pauses and upstreams:
+            limit = self._limit_behind_pauses(upstreams, tenant, now)
+        limit = min(limit, self._room(lanes[0], tenant, 1))
+        if limit <= 0:
+            return False
+        messages = await self._queue.claim(tenant, limit, now)
+        for message in messages:
+            lane = self._lane_of(message)
+            lane.enter(message.tenant)
+            self._take(message, lane, None)
+        return bool(messages)
+
+    def _limit_behind_pauses(self, upstreams: Sequence[str], tenant: str, now: float) -> int:
+        pauses = self.situation.pauses
+        open_ones = [
+            upstream
+            for upstream in upstreams
+            if self.situation.closed_until(upstream, tenant, None) is None
+        ]
+        if not open_ones:
+            return 0
+        probing = all(pauses.probe_is_due(upstream, tenant, now) for upstream in open_ones)
+        return 1 if probing else _CLAIM_AT_ONCE
+
+    async def _claim_expired(self, now: float) -> None:
+        """Age goes on while a way is closed: what is too old is claimed to be ended."""
+        for message in await self._queue.claim_expired(now, _CLAIM_AT_ONCE):
+            self._lane_of(message).enter(message.tenant)
+            self._take(message, self._lane_of(message), None)
+
+    def _room(self, lane: Lane, tenant: str, priority: int) -> int:
+        return lane.room(tenant, len(self._tasks), _MOST_IN_MEMORY, priority=priority)
 
     def _pause(self, now: float) -> float:
         if self._next_due is None:
@@ -178,203 +244,82 @@ class Dispatcher:
         if at is not None and (self._next_due is None or at < self._next_due):
             self._next_due = at
 
-    def _refresh(self) -> None:
-        """Take in what an administrator has changed."""
-        try:
-            toggles = self._queue.toggles()
-        except StoreError as error:
-            diagnostics.warning("can't read the toggles", error=str(error))
-            return
-        if toggles is None:
-            return
-        self._snapshot = self._snapshot.with_toggles(toggles)
+    def _way_changed(self) -> None:
+        """A toggle, a pause, its end: whoever stands in line asks its way anew, and so does what
+        was parked; the same administrator may have made messages due."""
         for lane in self._all_lanes():
             lane.send_home()
-        # The same administrator may have made messages due.
-        self._left_in_store = True
+        self._any_parked = self._left_in_store = True
         self._wake.set()
-
-    def _lane(self, upstream: str | None) -> Lane:
-        return self._lanes[upstream] if upstream else self._no_way
 
     def _all_lanes(self) -> tuple[Lane, ...]:
         return (*self._lanes.values(), self._no_way)
 
     # -- one message
 
-    def _take(self, message: Message, lane: Lane) -> None:
+    def _take(self, message: Message, lane: Lane, acknowledgement: Acknowledgement | None) -> None:
         """Begin with a message that is claimed and counted as a member of its lane."""
         held = message.content.size if message.content.chunks is not None else 0
         if held and (self._budget.half_used or not self._budget.try_take(held)):
             message, held = message.without_chunks(), 0
-        task = asyncio.create_task(self._attempt(message))
+        task = asyncio.create_task(self._attempt(message, acknowledgement))
         self._tasks[message.queue_id] = task
-        task.add_done_callback(partial(self._let_go, message.queue_id, lane, held))
+        task.add_done_callback(partial(self._let_go, message, lane, held))
 
-    def _let_go(self, queue_id: str, lane: Lane, held: int, task: asyncio.Task[None]) -> None:
+    def _let_go(self, message: Message, lane: Lane, held: int, task: asyncio.Task[None]) -> None:
         self._budget.give(held)
-        lane.members -= 1
-        del self._tasks[queue_id]
+        lane.leave(message.tenant)
+        del self._tasks[message.queue_id]
         if self._left_in_store and lane.is_low:
             self._wake.set()
         if not task.cancelled() and task.exception():
+            queue_id = message.queue_id
             diagnostics.error("attempt failed", queue_id=queue_id, exc_info=task.exception())
 
-    async def _attempt(self, message: Message) -> None:
-        """Route, deliver, settle; asked anew for those whose way has changed meanwhile."""
-        trial = Trial.of(message)
+    async def _attempt(self, message: Message, acknowledgement: Acknowledgement | None) -> None:
+        attempt = MessageAttempt(self._means, message, acknowledgement)
         try:
-            while trial.untried and not self._stopping:
-                generation = self._snapshot.generation
-                planned = plan(self._snapshot, trial.left)
-                await self._along_all(trial, planned, generation)
+            closed_until = await attempt.run()
         except asyncio.CancelledError:
-            if not trial.changed:
+            if not attempt.used:
                 self._unused.append(message.queue_id)
             raise
-        except Exception as error:
-            if not isinstance(error, StoreError):
-                diagnostics.exception("attempt failed", queue_id=message.queue_id)
-            await self._settle(trial, trial.message.tenant, _local_error(trial, error))
+        finally:
+            if acknowledgement:
+                acknowledgement.over()
+        if attempt.used:
             return
-        if trial.untried and trial.changed:
-            await self._store(trial.cut_short(time.time()), ())
-        elif trial.untried:
+        if closed_until is None:
             self._unused.append(message.queue_id)
+        else:
+            await self._park(message, closed_until)
 
-    async def _along_all(self, trial: Trial, planned: Plan, generation: int) -> None:
-        if len(planned.routes) == 1:
-            await self._along(trial, planned.tenant, planned.routes[0], generation)
-            return
-        async with asyncio.TaskGroup() as ways:
-            for route in planned.routes:
-                ways.create_task(self._along(trial, planned.tenant, route, generation))
-
-    async def _along(self, trial: Trial, tenant: str, route: Route, generation: int) -> None:
-        """Hand over to all recipients of a route, at most ``limits.recipients`` at once, each
-        handover settled before the next. Stops short where the way changes or the relay stops."""
-        if route.upstream is None:
-            await self._settle(trial, tenant, _no_route(route))
-            return
-        lane = self._lanes[route.upstream]
-        most = self._config.upstreams[route.upstream].limits.recipients
-        for start in range(0, len(route.recipients), most):
-            recipients = route.recipients[start : start + most]
-            if not await lane.acquire(trial.message.priority):
-                return
-            try:
-                # Toggled meanwhile? It is asked before every attempt, and so is the way.
-                self._refresh()
-                if self._snapshot.generation != generation:
-                    return
-                attempt = await self._hand_over(trial.message, route, recipients)
-            finally:
-                lane.release()
-            outcome = Outcome(Way(route.upstream, route.kind), recipients, attempt)
-            await self._settle(trial, tenant, outcome)
-
-    async def _hand_over(
-        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
-    ) -> Attempt:
-        """Content that lies in the store is read before the upstream is asked for anything."""
-        content = message.content
-        if content.chunks is not None or content.spool is not None:
-            return await self._hand_over_readable(message, route, recipients)
-        await self._budget.take(content.size)
-        try:
-            chunks = [piece async for piece in self._queue.read(message.queue_id, content)]
-            message = replace(message, content=replace(content, chunks=tuple(chunks)))
-            return await self._hand_over_readable(message, route, recipients)
-        finally:
-            self._budget.give(content.size)
-
-    async def _hand_over_readable(
-        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
-    ) -> Attempt:
-        assert route.upstream is not None
-        sender = reverse_path_under(route.identity, message.reverse_path)
-        null_sender = self._config.upstreams[route.upstream].null_sender
-        if not sender and null_sender != "keep":
-            sender = null_sender
-        handover = Handover(
-            reverse_path=sender,
-            recipients=tuple(recipient.address for recipient in recipients),
-            size=message.content.size,
-            body_8bit=message.body_8bit,
-            smtputf8=message.smtputf8,
-            content=partial(self._octets, message, route.identity),
+    async def _park(self, message: Message, until: float) -> None:
+        """Nothing could be tried: it counts as no attempt, and comes back when its way opens."""
+        await self._insist(
+            message.queue_id, lambda: self._queue.release((message.queue_id,), until)
         )
-        return await self._deliverer.hand_over(route.upstream, handover)
+        self._note_due(until)
 
-    async def _octets(self, message: Message, identity: Identity | None) -> AsyncIterator[bytes]:
-        """The content in wire form, its header section under the identity."""
-        content = message.content
-        # Of a spool file one piece is in memory at a time.
-        held = _PIECE_BYTES if content.chunks is None else 0
-        await self._budget.take(held)
-        try:
-            pieces = self._queue.read(message.queue_id, content)
-            if changes_header(identity, message.header_from):
-                assert identity is not None
-                pieces = _with_header_under(identity, content.header_size, pieces)
-            async for piece in pieces:
-                yield piece
-        finally:
-            self._budget.give(held)
-
-    async def _settle(self, trial: Trial, tenant: str, outcome: Outcome) -> None:
-        settlement, told = trial.settled(
-            tenant,
-            outcome,
-            self._schedule,
-            now=time.time(),
-            chance=random.random(),  # noqa: S311 - jitter, no secret
+    async def _store(self, settlement: Settlement, told: Sequence[Event], also: Also) -> None:
+        """What was relayed must not be tried again."""
+        await self._insist(
+            settlement.queue_id, lambda: self._queue.settle((settlement,), told, also)
         )
-        await self._store(settlement, told)
-
-    async def _store(self, settlement: Settlement, told: Sequence[Event]) -> None:
-        """Held and repeated until the store takes it: what was relayed must not be tried again."""
-        tries = 0
-        while True:
-            try:
-                await self._queue.settle((settlement,), told)
-                break
-            except StoreError as error:
-                wait_s = _SETTLE_AGAIN_S[min(tries, len(_SETTLE_AGAIN_S) - 1)]
-                tries += 1
-                diagnostics.error(
-                    "can't settle, holding it", queue_id=settlement.queue_id, error=str(error)
-                )
-                await asyncio.sleep(wait_s)
         if settlement.ending is Ending.WAITS:
             self._note_due(settlement.due)
             if settlement.due - time.time() < _LOOK_AROUND_S:
                 self._wake.set()
+        if also.messages:
+            self._left_in_store = True
+            self._wake.set()
 
-
-def _local_error(trial: Trial, error: Exception) -> Outcome:
-    """Not the message's fault, nor the upstream's: it waits, and its trail says why."""
-    trouble = Deferred(Cause.LOCAL_ERROR, Scope.MESSAGE, detail=f"{type(error).__name__}: {error}")
-    recipients = trial.left.recipients
-    attempt = Attempt((trouble,) * len(recipients), None, None, 0.0)
-    return Outcome(Way(None, None), recipients, attempt)
-
-
-def _no_route(route: Route) -> Outcome:
-    trouble = Deferred(Cause.NO_ROUTE, Scope.TENANT)
-    attempt = Attempt((trouble,) * len(route.recipients), None, None, 0.0)
-    return Outcome(Way(None, route.kind), route.recipients, attempt)
-
-
-async def _with_header_under(
-    identity: Identity, header_size: int, pieces: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    """Gathers the header section, edits it, and lets the body pass."""
-    head = b""
-    async for piece in pieces:
-        head += piece
-        if len(head) >= header_size:
-            yield header_under(identity, head[:header_size]) + head[header_size:]
-            break
-    async for piece in pieces:
-        yield piece
+    async def _insist(self, queue_id: str, store: Callable[[], Awaitable[None]]) -> None:
+        """Held and repeated until the store takes it."""
+        for wait_s in chain(_SETTLE_AGAIN_S, repeat(_SETTLE_AGAIN_S[-1])):
+            try:
+                await store()
+                return
+            except StoreError as error:
+                diagnostics.error("can't settle, holding it", queue_id=queue_id, error=str(error))
+                await asyncio.sleep(wait_s)

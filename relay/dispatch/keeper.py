@@ -6,35 +6,48 @@ that what is queued can still be settled.
 
 import os
 import time
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import structlog
 
-from relay.config.schema import QueueLimits
+from relay.config.schema import Config, QueueLimits
+from relay.dispatch.acknowledgement import Acknowledgement
 from relay.dispatch.dispatcher import Dispatcher
+from relay.dispatch.lane import HIGH_PRIORITY
+from relay.dispatch.situation import Watchman
 from relay.model import events
-from relay.model.events import Event
 from relay.model.message import Message
-from relay.model.ports import AuditLog, SpoolFile, Store, StoreError, Usage
+from relay.model.notice import Incident, IncidentKind
+from relay.model.ports import AuditLog, Client, Share, SpoolFile, Store, StoreError, Usage
 from relay.model.reply import Reply
 
 diagnostics = structlog.get_logger("relay.dispatch")
 
 QUEUE_FULL = Reply(452, "4.3.1", "the queue is full, try again later")
+TENANT_FULL = Reply(452, "4.3.1", "this tenant's mail fills half of the queue, try again later")
 # The disk is asked at most this often; min_free_disk is far more than can arrive in between.
 _DISK_CHECK_S = 1.0
 _TELL_AGAIN_S = 60.0
+# Counting what each tenant holds reads the whole queue.
+_SHARES_AGE_S = 1.0
+_FOR_ONE, _FOR_ALL = 0.5, 0.9
 
 
 class Capacity:
-    def __init__(self, limits: QueueLimits, directory: Path, log: AuditLog) -> None:
+    def __init__(
+        self, limits: QueueLimits, directory: Path, log: AuditLog, watchman: Watchman
+    ) -> None:
         self._limits = limits
         self._directory = directory
         self._log = log
+        self._watchman = watchman
         self._free_bytes = 0
         self._checked_at = float("-inf")
         self._told_at = float("-inf")
         self._told_failure_at = float("-inf")
+        self._shares_at = float("-inf")
+        self._known_shares: Mapping[str, Share] = {}
 
     def refusal(self, usage: Usage, size: int) -> Reply | None:
         """Why a message of about ``size`` octets can't be taken now; told once a minute."""
@@ -48,6 +61,36 @@ class Capacity:
                 return QUEUE_FULL
         return None
 
+    async def share_refusal(self, store: Store, message: Message, size: int) -> Reply | None:
+        """As ``refusal``, for a message of which tenant and priority are known: a tenth of the
+        queue is kept for priority high; once more than half is taken, no tenant may hold more
+        than half of it."""
+        usage, limits = store.usage, self._limits
+        refusal = self.refusal(usage, size)
+        if refusal or message.priority == HIGH_PRIORITY:
+            return refusal
+        used = max(usage.messages / limits.max_messages, usage.content_bytes / limits.max_bytes)
+        if used > _FOR_ALL:
+            self._tell("queue.max_messages", usage.messages, int(limits.max_messages * _FOR_ALL))
+            return QUEUE_FULL
+        if used <= _FOR_ONE:
+            return None
+        share = (await self._shares(store)).get(message.tenant, Share())
+        if (
+            max(share.messages / limits.max_messages, share.content_bytes / limits.max_bytes)
+            > _FOR_ONE
+        ):
+            self._tell("queue.max_messages", share.messages, int(limits.max_messages * _FOR_ONE))
+            return TENANT_FULL
+        return None
+
+    async def _shares(self, store: Store) -> Mapping[str, Share]:
+        now = time.monotonic()
+        if now - self._shares_at >= _SHARES_AGE_S:
+            self._shares_at = now
+            self._known_shares = await store.shares()
+        return self._known_shares
+
     def tell_failure(self, operation: str, error: StoreError) -> None:
         """The trail may be what fails; then this is lost, and the diagnostics have it."""
         diagnostics.error("the store failed", operation=operation, error=str(error))
@@ -55,6 +98,7 @@ class Capacity:
         if now - self._told_failure_at >= _TELL_AGAIN_S:
             self._told_failure_at = now
             self._log.tell(events.store_failed(operation, str(error)))
+            self._watchman.note(Incident(IncidentKind.STORE_FAILED, detail=str(error)))
 
     def _free(self) -> int:
         now = time.monotonic()
@@ -69,12 +113,17 @@ class Capacity:
         if now - self._told_at >= _TELL_AGAIN_S:
             self._told_at = now
             self._log.tell(events.queue_full(limit, value, allowed))
+            detail = f"{limit}: {value} of {allowed}"
+            self._watchman.note(Incident(IncidentKind.QUEUE_FULL, detail=detail))
 
 
 class Keeper:
     """Implements model.ports.Keeper."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, capacity: Capacity) -> None:
+    def __init__(
+        self, config: Config, store: Store, dispatcher: Dispatcher, capacity: Capacity
+    ) -> None:
+        self._tenants = config.tenants
         self._store = store
         self._dispatcher = dispatcher
         self._capacity = capacity
@@ -86,16 +135,33 @@ class Keeper:
     def new_spool_file(self) -> SpoolFile:
         return self._store.new_spool_file()
 
-    async def keep(self, message: Message, event: Event) -> None:
+    async def keep(
+        self, message: Message, header: bytes, client: Client
+    ) -> Reply | Awaitable[Reply | None]:
+        message = self._dispatcher.situation.classified(message, header)
         # The last look, with what others are about to commit: many can come at once.
-        refusal = self.refusal(self._adding_bytes + message.content.size)
+        size = self._adding_bytes + message.content.size
+        refusal = await self._capacity.share_refusal(self._store, message, size)
         if refusal:
-            raise StoreError(str(refusal))
+            return refusal
+        acknowledgement = self._acknowledgement(message, client)
         self._adding_bytes += message.content.size
         try:
-            await self._dispatcher.admit(message, event)
+            event = events.email_accepted(message)
+            await self._dispatcher.admit(message, event, acknowledgement)
         except StoreError as error:
             self._capacity.tell_failure("accept", error)
             raise
         finally:
             self._adding_bytes -= message.content.size
+        queued = Reply(250, "2.0.0", f"Ok: queued as {message.queue_id}")
+        if acknowledgement is None:
+            return queued
+        within_s = self._tenants[message.tenant].acknowledge.within
+        return acknowledgement.wait(within_s, otherwise=queued)
+
+    def _acknowledgement(self, message: Message, client: Client) -> Acknowledgement | None:
+        tenant = self._tenants.get(message.tenant)
+        if tenant is None or tenant.acknowledge.mode != "relayed":
+            return None
+        return Acknowledgement(client)

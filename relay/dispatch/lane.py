@@ -1,32 +1,38 @@
 """A lane for each upstream: as many handovers at once as it may have connections, the others in
-line by priority. A dead upstream fills its own lane and no other.
+line: by priority, and among equals tenant by tenant. A dead upstream fills its own lane and no
+other; a tenant with a large backlog delays nobody else's mail.
 """
 
 import asyncio
 import heapq
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 
+HIGH_PRIORITY = 0
 # How many messages may stand in line in memory, for each connection: enough to keep it busy while
 # the next are claimed from the store.
 _IN_LINE_PER_CONNECTION = 8
 _IN_LINE_AT_LEAST = 64
-# Room that a lane has even while the other lanes have filled the memory between them.
+# Room that a lane has even while the other lanes have filled the memory between them, that each
+# tenant has in a lane that others have filled, and that mail of high priority has beside all that.
 _SHARE_OF_ITS_OWN = 8
 
 
 @dataclass(slots=True, order=True)
 class _Waiter:
     priority: int
+    tag: int
     order: int
     turn: asyncio.Future[bool] = field(compare=False)
 
 
 class Lane:
-    """``acquire`` a turn before a handover, ``release`` it after.
+    """``acquire`` a turn before a handover, ``release`` it after; ``enter`` it with each message
+    that is taken into memory for it, ``leave`` it after.
 
-    ``members`` counts the messages in memory for this lane. ``behind``: the store may hold more
-    for it, and what is new must not overtake that.
+    ``behind`` are the tenants of whose mail the store may hold more, which must not be overtaken
+    by what is new.
     """
 
     def __init__(self, connections: int) -> None:
@@ -35,33 +41,50 @@ class Lane:
         self._line: list[_Waiter] = []
         self._order = count()
         self._closed = False
+        self._now = 0  # the tag of the latest turn: start-time fair queueing (Goyal et al., 1996)
+        self._last_tag: dict[str, int] = {}
+        self._delayed: set[asyncio.Future[bool]] = set()
+        self._members: Counter[str] = Counter()
         self.members = 0
-        self.behind = False
+        self.behind: set[str] = set()
 
-    def room(self, in_memory: int, most_in_memory: int) -> int:
-        """How many more messages may be taken into memory for this lane."""
-        room = self._most_in_line - self.members
-        own_share = _SHARE_OF_ITS_OWN - self.members
-        return min(room, max(most_in_memory - in_memory, own_share))
+    def room(self, tenant: str, in_memory: int, most_in_memory: int, *, priority: int = 1) -> int:
+        """How many more of the tenant's messages may be taken into memory for this lane."""
+        high_share = _SHARE_OF_ITS_OWN if priority == HIGH_PRIORITY else 0
+        room = self._most_in_line + high_share - self.members
+        own_share = _SHARE_OF_ITS_OWN + high_share - self._members[tenant]
+        return min(max(room, own_share), max(most_in_memory - in_memory, own_share))
+
+    def enter(self, tenant: str) -> None:
+        self.members += 1
+        self._members[tenant] += 1
+
+    def leave(self, tenant: str) -> None:
+        self.members -= 1
+        self._members[tenant] -= 1
+        if not self._members[tenant]:
+            del self._members[tenant]
+            self._last_tag.pop(tenant, None)
 
     @property
     def is_low(self) -> bool:
         """Time to claim more for it."""
         return self.members * 2 <= self._most_in_line
 
-    async def acquire(self, priority: int) -> bool:
+    async def acquire(self, tenant: str, priority: int) -> bool:
         """True when it is one's turn; False where one is sent home instead, to ask anew."""
         if self._closed:
             return False
         if self._free > 0:
             self._free -= 1
             return True
-        waiter = _Waiter(priority, next(self._order), asyncio.get_running_loop().create_future())
-        heapq.heappush(self._line, waiter)
+        tag = self._last_tag[tenant] = max(self._now, self._last_tag.get(tenant, 0)) + 1
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._line, _Waiter(priority, tag, next(self._order), turn))
         try:
-            return await waiter.turn
+            return await turn
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.result():
+            if turn.done() and not turn.cancelled() and turn.result():
                 self.release()
             raise
 
@@ -70,18 +93,36 @@ class Lane:
         while self._line:
             waiter = heapq.heappop(self._line)
             if not waiter.turn.done():
+                self._now = max(self._now, waiter.tag)
                 waiter.turn.set_result(True)
                 return
         self._free += 1
 
+    async def delay(self, seconds: float) -> bool:
+        """Waits with one's turn in hand, for a rate to allow it; False where one is sent home."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(seconds, _resolve, waiting)
+        self._delayed.add(waiting)
+        try:
+            return not self._closed and await waiting
+        finally:
+            timer.cancel()
+            self._delayed.discard(waiting)
+
     def send_home(self) -> None:
         """Whoever stands in line asks its way anew; those who have a turn keep it."""
-        for waiter in self._line:
-            if not waiter.turn.done():
-                waiter.turn.set_result(False)
+        for waiting in (*(waiter.turn for waiter in self._line), *self._delayed):
+            if not waiting.done():
+                waiting.set_result(False)
         self._line = []
 
     def close(self) -> None:
         """No more turns, for anybody."""
         self._closed = True
         self.send_home()
+
+
+def _resolve(waiting: asyncio.Future[bool]) -> None:
+    if not waiting.done():
+        waiting.set_result(True)

@@ -12,15 +12,19 @@ from relay.model.retry import Schedule, delay_s
 
 # Failures of these scopes are the message's or recipient's own and count against retry.attempts.
 _OWN = frozenset({Scope.RECIPIENT, Scope.MESSAGE})
+# Neither the message's fault nor its way's: they count against nobody.
+_NOBODYS = frozenset({Cause.LOCAL_ERROR, Cause.NO_ROUTE})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One handover: which recipients, which way, and what came of it for each."""
+    """One handover: which recipients, which way, and what came of it for each. ``way_closed``: the
+    way is held back now, so that what failed on it is not the message's own failure."""
 
     way: Way
     recipients: tuple[Recipient, ...]
     attempt: Attempt
+    way_closed: bool = False
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Trial:
     message: Message
     untried: set[int]
     changed: dict[int, Recipient]
+    waits_for_way: bool = False
 
     @classmethod
     def of(cls, message: Message) -> "Trial":
@@ -49,17 +54,26 @@ class Trial:
         return replace(message, recipients=recipients)
 
     def settled(
-        self, tenant: str, outcome: Outcome, schedule: Schedule, *, now: float, chance: float
+        self,
+        tenant: str,
+        outcome: Outcome,
+        schedule: Schedule,
+        *,
+        now: float,
+        chance: float,
+        refused: bool = False,
     ) -> tuple[Settlement, list[Event]]:
         """Takes the outcome in: what to store of it, and its events. ``now`` in Unix seconds;
-        ``chance`` as in model.retry."""
+        ``chance`` as in model.retry. ``refused``: the client was there to be told of the failure,
+        so that nobody else has to be."""
         if self.message.tenant != tenant:
             self.message = replace(self.message, tenant=tenant)
         told = _events(self.message, outcome)
         news = [
-            _after(recipient, result, outcome.way.upstream)
+            _after(recipient, result, outcome)
             for recipient, result in zip(outcome.recipients, outcome.attempt.results, strict=True)
         ]
+        self.waits_for_way = self.waits_for_way or outcome.way_closed
         expired = _expired(self.message, news, schedule, now)
         if expired:
             told.append(
@@ -71,12 +85,44 @@ class Trial:
             # Stored at once all the same: nobody may be tried twice because others were to come.
             return self._settlement(news, Ending.GOES_ON, now), told
         end = ending(self.message.recipients)
+        if end is Ending.DEAD and refused:
+            end = Ending.DONE
         if end is Ending.DEAD:
-            dead = [r for r in self.message.recipients if r.state in DEAD_STATES]
-            told.append(events.email_dead_lettered(self.message, dead))
+            told.append(events.email_dead_lettered(self.message, self.dead))
+        return self._settlement(
+            list(self.changed.values()), end, self._due(schedule, now, chance)
+        ), told
+
+    @property
+    def dead(self) -> list[Recipient]:
+        return [r for r in self.message.recipients if r.state in DEAD_STATES]
+
+    def suppressed(self, recipients: Sequence[Recipient], now: float) -> tuple[Settlement, Event]:
+        """These are on the suppression list, and not tried at all."""
+        news = [replace(r, state=State.SUPPRESSED, cause=Cause.SUPPRESSED) for r in recipients]
+        self._take(news)
+        told = events.email_suppressed(self.message, news, REMEDIES[Cause.SUPPRESSED])
+        if self.untried:
+            return self._settlement(news, Ending.GOES_ON, now), told
+        end = ending(self.message.recipients)
+        return self._settlement(list(self.changed.values()), end, now), told
+
+    def expired(self, now: float) -> tuple[Settlement, list[Event]]:
+        """Nobody is tried any more: who is left has waited for too long."""
+        left = self.left.pending
+        way = Way(left[0].upstream, None, self.message.message_class or None)
+        told = [events.email_expired(self.message, way, left, REMEDIES[Cause.EXPIRED])]
+        self._take([replace(recipient, state=State.EXPIRED) for recipient in left])
+        told.append(events.email_dead_lettered(self.message, self.dead))
+        return self._settlement(list(self.changed.values()), Ending.DEAD, now), told
+
+    def _due(self, schedule: Schedule, now: float, chance: float) -> float:
+        """At once where it only waits for its way to open; else by the failures of its own."""
+        own = max((r.attempts for r in self.changed.values() if _pending(r)), default=0)
+        if self.waits_for_way and not own:
+            return now
         deadline = max(self.message.expires_from + schedule.give_up_after_s, now)
-        due = min(now + delay_s(schedule, self.message.attempt, chance), deadline)
-        return self._settlement(list(self.changed.values()), end, due), told
+        return min(now + delay_s(schedule, own or self.message.attempt, chance), deadline)
 
     def cut_short(self, now: float) -> Settlement:
         """The relay stops: whoever has not been tried is due at once, in its next life."""
@@ -93,7 +139,12 @@ class Trial:
         return Settlement(self.message.queue_id, self.message.tenant, tuple(news), end, due)
 
 
-def _after(recipient: Recipient, result: Result, upstream: str | None) -> Recipient:
+def _pending(recipient: Recipient) -> bool:
+    return recipient.state is State.PENDING
+
+
+def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:
+    upstream = outcome.way.upstream
     match result:
         case Relayed(reply):
             return replace(
@@ -104,10 +155,15 @@ def _after(recipient: Recipient, result: Result, upstream: str | None) -> Recipi
                 recipient, state=State.FAILED, cause=cause, reply=reply, upstream=upstream
             )
         case Deferred(cause, scope, reply):
-            own = scope in _OWN and cause is not Cause.LOCAL_ERROR
-            attempts = recipient.attempts + own
+            # Until its way is held back, a failure of the way may be the message's own.
+            own = (scope in _OWN or not outcome.way_closed) and cause not in _NOBODYS
             return replace(
-                recipient, attempts=attempts, cause=cause, reply=reply, upstream=upstream
+                recipient,
+                attempts=recipient.attempts + own,
+                cause=cause,
+                reply=reply,
+                upstream=upstream,
+                unknown=recipient.unknown or cause is Cause.OUTCOME_UNKNOWN,
             )
 
 

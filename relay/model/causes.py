@@ -79,3 +79,15 @@ REMEDIES: dict[Cause, str] = {
     Cause.EXPIRED: "it waited longer than give_up_after; mend the last cause, then retry it",
     Cause.SUPPRESSED: "the address is on the suppression list; remove it there if it is good again",
 }
+
+# What a 5yz may end a recipient's waiting for: the recipient or the message itself is refused. All
+# else waits until somebody mends it.
+FINAL_CAUSES = frozenset(
+    {
+        Cause.RECIPIENT_REFUSED,
+        Cause.MESSAGE_REFUSED,
+        Cause.MESSAGE_TOO_LARGE,
+        Cause.SMTPUTF8_UNSUPPORTED,
+    }
+)
+FINAL_SCOPES = frozenset({Scope.RECIPIENT, Scope.MESSAGE})

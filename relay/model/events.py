@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from relay.model.causes import REMEDIES
 from relay.model.identifiers import new_identifier
-from relay.model.message import Message, Recipient
+from relay.model.message import Kind, Message, Recipient
+from relay.model.pause import Held, Pause
 from relay.model.reply import Reply
 from relay.model.result import Attempt, Relayed, Result
+from relay.model.suppression import Suppression
 from relay.model.toggle import Toggle
 
 EventName = Literal[
@@ -74,6 +77,7 @@ def email_accepted(message: Message) -> Event:
             "client": message.origin.address,
             "helo": message.origin.helo,
             "user": message.origin.user,
+            "class": message.message_class or None,
         },
     )
 
@@ -113,6 +117,12 @@ def of_attempt(
         "duration_ms": round(attempt.duration_s * 1000, 1),
         "queued_ms": round((time.time() - message.arrived_at) * 1000, 1),
     }
+    if attempt.unchanged_8bit:
+        fields["unchanged_8bit"] = True
+    if any(recipient.unknown for recipient in recipients):
+        fields["possible_duplicate"] = True
+    if message.kind is not Kind.MAIL:
+        fields["kind"] = message.kind
     if not isinstance(result, Relayed):
         fields["cause"] = result.cause
         fields["scope"] = result.scope
@@ -158,6 +168,27 @@ def email_dead_lettered(message: Message, recipients: Sequence[Recipient]) -> Ev
     )
 
 
+def email_suppressed(message: Message, recipients: Sequence[Recipient], remedy: str) -> Event:
+    fields = {
+        "reverse_path": message.reverse_path,
+        "recipients": [recipient.address for recipient in recipients],
+        "cause": "suppressed",
+        "scope": "recipient",
+        "remedy": remedy,
+    }
+    return _of_message("email.suppressed", message, fields)
+
+
+def email_dsn_sent(message: Message, recipients: Sequence[Recipient], dsn: Message) -> Event:
+    """``dsn`` tells the sender of ``message`` what became of the recipients."""
+    fields = {
+        "reverse_path": message.reverse_path,
+        "recipients": [recipient.address for recipient in recipients],
+        "dsn_queue_id": dsn.queue_id,
+    }
+    return _of_message("email.dsn_sent", message, fields)
+
+
 def email_retried(message: Message, recipients: Sequence[Recipient], actor: str) -> Event:
     return _of_message("email.retried", message, _handled(message, recipients, actor))
 
@@ -190,6 +221,66 @@ def tenant_toggled(toggle: Toggle) -> Event:
 
 def tenant_reset(tenant: str, actor: str, reason: str) -> Event:
     return Event("tenant.reset", {"actor": actor, "reason": reason, "until": None}, tenant=tenant)
+
+
+def upstream_paused(pause: Pause) -> Event:
+    """An upstream, a tenant's way through it, or a sender's mail on it is held back."""
+    fields = {
+        "upstream": pause.held.upstream,
+        "scope": _reach(pause.held),
+        "sender": pause.held.sender or None,
+        "cause": pause.cause,
+        "detail": pause.detail,
+        "remedy": pause.cause and REMEDIES[pause.cause],
+        "actor": pause.actor or "relay",
+        "reason": pause.reason,
+        "until": pause.until,
+    }
+    return Event("upstream.paused", fields, tenant=pause.held.tenant or None)
+
+
+def upstream_resumed(pause: Pause, actor: str, reason: str, now: float) -> Event:
+    fields = {
+        "upstream": pause.held.upstream,
+        "scope": _reach(pause.held),
+        "sender": pause.held.sender or None,
+        "cause": pause.cause,
+        "actor": actor,
+        "reason": reason,
+        "paused_s": round(now - pause.since, 1),
+    }
+    return Event("upstream.resumed", fields, tenant=pause.held.tenant or None)
+
+
+def _reach(held: Held) -> str:
+    return "sender" if held.sender else "tenant" if held.tenant else "upstream"
+
+
+def suppression_added(entry: Suppression) -> Event:
+    fields = {
+        "address": entry.address,
+        "source": entry.source,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "until": entry.until,
+    }
+    return Event("suppression.added", fields, tenant=entry.tenant or None)
+
+
+def suppression_removed(entry: Suppression, actor: str, reason: str) -> Event:
+    fields = {"address": entry.address, "actor": actor, "reason": reason, "until": None}
+    return Event("suppression.removed", fields, tenant=entry.tenant or None)
+
+
+def alert_sent(kind: str, tenant: str | None, ways: Sequence[str], fields: dict[str, Any]) -> Event:
+    """``ways``: email (it is queued) and webhook (it was taken)."""
+    return Event("alert.sent", {"kind": kind, "ways": list(ways)} | fields, tenant=tenant)
+
+
+def alert_failed(
+    kind: str, tenant: str | None, way: str, error: str, fields: dict[str, Any]
+) -> Event:
+    return Event("alert.failed", {"kind": kind, "way": way, "error": error} | fields, tenant=tenant)
 
 
 def config_loaded(path: str | None, tenants: int, upstreams: int) -> Event:

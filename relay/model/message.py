@@ -19,6 +19,15 @@ class State(StrEnum):
     DROPPED = "dropped"
 
 
+class Kind(StrEnum):
+    """``mail`` is an application's; the others are the relay's own, which cause neither a DSN nor
+    an alert nor a suppression."""
+
+    MAIL = "mail"
+    DSN = "dsn"
+    ALERT = "alert"
+
+
 DEAD_STATES = frozenset({State.FAILED, State.EXPIRED})
 
 
@@ -27,7 +36,8 @@ class Recipient:
     """``notify`` is False where the client said NOTIFY=NEVER: no DSN may tell of this recipient.
 
     ``attempts`` counts the failures of the recipient's or the message's own. ``cause``, ``reply``
-    and ``upstream`` are those of the latest attempt.
+    and ``upstream`` are those of the latest attempt. ``unknown``: an attempt ended without a reply
+    behind the final dot, so it may arrive twice.
     """
 
     position: int
@@ -38,6 +48,7 @@ class Recipient:
     cause: Cause | None = None
     reply: Reply | None = None
     upstream: str | None = None
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,8 @@ class Message:
     ``arrived_at`` is in Unix seconds, and so is ``expires_from``, whence its age counts: the same,
     until an administrator gives a dead letter a new life. ``attempt`` counts the claims, the
     present one included. ``tenant`` is as derived when it was accepted or last tried; "" is none.
+    ``message_class`` is the class it is in, "" for none, by the classes of ``classes_key``: where
+    the configuration's have another key, it is derived anew.
     """
 
     queue_id: str
@@ -87,6 +100,9 @@ class Message:
     recipients: tuple[Recipient, ...]
     content: Content
     attempt: int = 0
+    kind: Kind = Kind.MAIL
+    message_class: str = ""
+    classes_key: str = ""
 
     @property
     def pending(self) -> tuple[Recipient, ...]:

@@ -1,12 +1,16 @@
 """The protocols by which the rooms meet, each written by its consumer's need."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
+from relay.model.causes import Cause
 from relay.model.events import Event
 from relay.model.message import Content, Message, Settlement
+from relay.model.pause import Held, Pause
 from relay.model.reply import Reply
+from relay.model.suppression import Strike, Suppression
 from relay.model.toggle import Toggle
 
 # The tenants that a client is bound to; None where it may send for any.
@@ -31,6 +35,13 @@ class SpoolFile(Protocol):
         """Remove it: no message will name it. Harmless when repeated."""
 
 
+class Client(Protocol):
+    """An application that waits for the reply to its message."""
+
+    def refuse(self, reply: Reply) -> bool:
+        """Give it this reply instead of a 250; False where it is not there any more."""
+
+
 class Keeper(Protocol):
     """What accept needs in order to promise anything."""
 
@@ -40,8 +51,13 @@ class Keeper(Protocol):
     def new_spool_file(self) -> SpoolFile:
         """May raise StoreError."""
 
-    async def keep(self, message: Message, event: Event) -> None:
-        """Returns when the message would survive power loss. Raises StoreError."""
+    async def keep(
+        self, message: Message, header: bytes, client: Client
+    ) -> Reply | Awaitable[Reply | None]:
+        """Returns when the message would survive power loss, with the reply that says so, or that
+        says why it is not taken. Raises StoreError. Where the application wants to know what the
+        upstream says, the reply is still to be awaited; None: ``client`` has had it. ``header`` is
+        the header section."""
 
 
 class Tenancy(Protocol):
@@ -89,6 +105,76 @@ class Retention:
     audit_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What has been handed over of a quota: ``count`` within the ``slot`` of time (a number of
+    six-minute slots since 1970), charged to ``subject`` (an upstream's name, or "default/TENANT").
+    """
+
+    subject: str
+    slot: int
+    count: int
+
+
+class Stage(IntEnum):
+    """What the owner of a dead letter has been told of it."""
+
+    NOTHING = 0
+    DEAD = 1
+    PURGE_SOON = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The owners of these tenants' dead letters that died by ``until`` now know this much."""
+
+    tenants: Sequence[str]
+    until: float
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Dead letters whose owner has yet to hear of them: how many, the first of them, and its
+    cause. ``stage`` is what they are to be told."""
+
+    tenant: str
+    stage: Stage
+    messages: int
+    queue_id: str
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
+class Also:
+    """What is stored in the same transaction as a settlement, beside it."""
+
+    messages: Sequence[Message] = ()
+    spent: Sequence[Spent] = ()
+    strikes: Sequence[Strike] = ()
+    told: Sequence[Told] = ()
+
+
+NOTHING_MORE = Also()
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What administrators have said, as far as it is in force: toggles by tenant, and every pause
+    that is stored, by hand or automatic."""
+
+    toggles: Mapping[str, Toggle]
+    pauses: Mapping[Held, Pause]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one tenant holds of the queue, dead letters apart."""
+
+    messages: int = 0
+    content_bytes: int = 0
+
+
 class Queue(Protocol):
     """What dispatch needs of the store. Every method may raise StoreError, having done nothing."""
 
@@ -104,18 +190,47 @@ class Queue(Protocol):
         Each claim counts as an attempt, stored before the attempt is made.
         """
 
-    async def settle(self, settlements: Sequence[Settlement], events: Sequence[Event]) -> None:
-        """Store what attempts came to, with their events, in one transaction. Ends the claims."""
+    async def settle(
+        self, settlements: Sequence[Settlement], events: Sequence[Event], also: Also = NOTHING_MORE
+    ) -> None:
+        """Store what attempts came to, with their events, in one transaction. Ends the claims.
 
-    async def release(self, queue_ids: Sequence[str]) -> None:
-        """Return claims that were not used; they count as no attempt and are due at once."""
+        ``also.messages`` are due at once. A strike that makes ``after`` different days adds a
+        suppression, with its event.
+        """
+
+    async def release(self, queue_ids: Sequence[str], due: float | None = None) -> None:
+        """Return claims that were not used; they count as no attempt. They are due at ``due``
+        (Unix seconds), or as they were before; until then they are parked."""
+
+    async def unpark(self, now: float) -> int:
+        """What was released with a ``due`` that has not come is due now; how many."""
+
+    async def pause(
+        self, pauses: Sequence[Pause], ended: Sequence[Held], events: Sequence[Event]
+    ) -> None:
+        """Store pauses, new or changed, and forget those that have ended, with the events."""
+
+    async def spent(self, since_slot: int) -> list[Spent]:
+        """What was spent from that slot on; what is older is forgotten."""
+
+    async def untold(self, purge_soon: float) -> list[Untold]:
+        """Dead letters to tell of: all that nobody was told of, and those that died by
+        ``purge_soon`` and whose coming end nobody was told of."""
+
+    async def shares(self) -> Mapping[str, Share]:
+        """What each tenant holds of the queue."""
+
+    def suppressed(self, tenant: str, addresses: Sequence[str]) -> Mapping[str, Suppression]:
+        """Those of the addresses that are suppressed for the tenant, or for all. Asked on the event
+        loop before every attempt: free while nothing is suppressed, else some microseconds."""
 
     def read(self, queue_id: str, content: Content) -> AsyncIterator[bytes]:
         """The octets of the content, in pieces of at most 1 MiB."""
 
-    def toggles(self) -> dict[str, Toggle] | None:
-        """The toggles in force if an administrator has changed anything since the last call,
-        else None. Cheap enough to ask before every attempt."""
+    def orders(self) -> Orders | None:
+        """What is in force if an administrator has changed anything since the last call, else
+        None. Cheap enough to ask before every attempt."""
 
 
 class Store(Queue, AuditLog, Protocol):

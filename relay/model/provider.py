@@ -4,42 +4,60 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.model.causes import Cause, Scope
+from relay.model.causes import FINAL_CAUSES, FINAL_SCOPES, Cause, Scope
 from relay.model.phase import Phase
 from relay.model.reply import Reply
 
+FROM_MAIL_ON = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.AFTER_DOT})
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyRule:
-    """One row of a reply table. Every condition that is not None must hold.
+    """One row of a reply table. Every condition that is given must hold, and one of its values.
 
-    ``code`` is a whole code ("550") or its beginning ("5"); ``enhanced_status`` a whole one or its
-    beginning up to a dot ("5.7"); ``text`` is searched for in the reply's text, regardless of case.
+    ``codes`` are whole codes ("550") or their beginnings ("5"); ``statuses`` enhanced status codes,
+    or their beginnings up to a dot ("5.7"); ``text`` is searched for in the reply's text; no
+    ``phases`` are all of them. ``permanent``: a 5yz of this row ends the recipient's waiting; a 4yz
+    never does. ``remedy`` is said instead of the cause's own. ``example`` is a reply as it arrives,
+    ``source`` who says so, and when.
+
+    Raises ValueError for a row that would blame a message or a sender for what is said before MAIL,
+    or end a message for what is not its own fault.
     """
 
     cause: Cause
     scope: Scope
-    permanent: bool
+    example: str
     source: str
-    code: str | None = None
-    enhanced_status: str | None = None
+    codes: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
     text: re.Pattern[str] | None = None
-    phases: frozenset[Phase] | None = None
+    phases: frozenset[Phase] = frozenset()
+    permanent: bool = False
+    remedy: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.scope is not Scope.UPSTREAM and not (self.phases and self.phases <= FROM_MAIL_ON):
+            raise ValueError(f"{self.example!r}: scope {self.scope} needs phases from mail on")
+        final = self.cause in FINAL_CAUSES and self.scope in FINAL_SCOPES
+        if self.permanent and not final:
+            raise ValueError(
+                f"{self.example!r}: {self.cause} at {self.scope} never fails a message"
+            )
 
     def matches(self, phase: Phase, reply: Reply) -> bool:
-        if self.phases is not None and phase not in self.phases:
+        if self.phases and phase not in self.phases:
             return False
-        if self.code is not None and not str(reply.code).startswith(self.code):
+        if self.codes and not str(reply.code).startswith(self.codes):
             return False
-        if self.enhanced_status is not None and not _begins(
-            reply.enhanced_status or "", self.enhanced_status
-        ):
+        status = reply.enhanced_status or ""
+        if self.statuses and not any(_begins(status, wanted) for wanted in self.statuses):
             return False
         return self.text is None or self.text.search(reply.text) is not None
 
 
 def _begins(status: str, beginning: str) -> bool:
-    return status == beginning or status.startswith(f"{beginning}.")
+    return f"{status}.".startswith(f"{beginning}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +69,16 @@ class Endpoint:
     tls: Literal["implicit", "starttls"]
 
 
+Counts = Literal["messages", "recipients"]
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderLimits:
-    """What the provider bears; None where it names no limit. ``counts``: what the rates count."""
+    """What the provider bears; None where it names no limit.
+
+    ``counts`` says what per_second, per_minute and per_hour count, ``per_day_counts`` what per_day
+    does: Microsoft 365 counts messages a minute, but recipients a day.
+    """
 
     connections: int = 2
     messages_per_connection: int = 100
@@ -64,13 +89,15 @@ class ProviderLimits:
     per_minute: int | None = None
     per_hour: int | None = None
     per_day: int | None = None
-    counts: Literal["messages", "recipients"] = "messages"
+    counts: Counts = "messages"
+    per_day_counts: Counts = "messages"
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
     """``endpoints`` in order of preference, the first is the preset's. ``username`` is the literal
     user name, where there is one (apikey); ``username_form`` says in words what it is otherwise.
+    ``regions`` are the known ones, not all of them. ``sources`` tell of each figure who says so.
     ``idempotency_header`` names the field by which it tells a message it has taken before."""
 
     name: str

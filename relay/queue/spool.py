@@ -6,7 +6,7 @@ message; what a crash leaves behind is removed at the next start. This module kn
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TypeVar
 
 from relay.model.identifiers import new_identifier
+from relay.model.message import Ending, Message, Settlement
 from relay.model.ports import StoreError
 
 T = TypeVar("T")
@@ -85,6 +86,41 @@ class SpoolDirectory:
         # After close() the executor takes nothing more: the next start removes the file.
         with suppress(RuntimeError):
             self._executor.submit(work)
+
+
+class Spooled:
+    """The spool files of the messages under way: a file goes when its message is done."""
+
+    def __init__(self, directory: SpoolDirectory) -> None:
+        self._directory = directory
+        self._name_of: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._name_of)
+
+    def check_synced(self, name: str) -> None:
+        """Raises StoreError where a message is about to name what power loss could take."""
+        if name not in self._directory.synced:
+            path = self._directory.path / name
+            raise StoreError(f"{path} was not synced before a message names it")
+
+    def named(self, queue_id: str, name: str, claimed: bool) -> None:
+        self._directory.synced.discard(name)
+        if claimed:
+            self._name_of[queue_id] = name
+
+    def claimed(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            if message.content.spool:
+                self._name_of[message.queue_id] = message.content.spool
+
+    def settled(self, settlements: Iterable[Settlement]) -> None:
+        for settlement in settlements:
+            if settlement.ending is Ending.GOES_ON:
+                continue
+            name = self._name_of.pop(settlement.queue_id, None)
+            if name and settlement.ending is Ending.DONE:
+                self._directory.remove([name])
 
 
 class File:

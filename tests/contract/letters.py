@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.model.identifiers import new_identifier
-from relay.model.message import Content, Ending, Message, Origin, Recipient, Settlement
+from relay.model.message import Content, Ending, Kind, Message, Origin, Recipient, Settlement
+from relay.model.ports import Orders
+from relay.model.toggle import Toggle
 
 # A whole second, so that it comes back exactly however the store keeps moments.
 NOW = 1_800_000_000.0
@@ -20,6 +22,7 @@ def message(
     chunks: tuple[bytes, ...] = (b"Subject: hello\r\n\r\n", b"good day\r\n"),
     spool: str | None = None,
     spooled_bytes: int = 0,
+    kind: Kind = Kind.MAIL,
 ) -> Message:
     if spool:
         content = Content(spooled_bytes, 18, spool=spool)
@@ -39,6 +42,7 @@ def message(
         origin=Origin("127.0.0.1", "web01.example"),
         recipients=tuple(recipients),
         content=content,
+        kind=kind,
     )
 
 
@@ -52,6 +56,11 @@ def settlement(
 ) -> Settlement:
     tenant = settled.tenant if tenant is None else tenant
     return Settlement(settled.queue_id, tenant, tuple(recipients), ending, due)
+
+
+def orders(**toggles: Toggle) -> Orders:
+    """Toggles by tenant, and nothing is paused."""
+    return Orders(toggles, {})
 
 
 def parsed(lines: Sequence[bytes]) -> list[dict[str, Any]]:

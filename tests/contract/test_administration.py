@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from contract.conftest import SqliteBackend
-from contract.letters import NOW, message, parsed, settlement
+from contract.letters import NOW, message, orders, parsed, settlement
 
 from relay.model.causes import Cause
 from relay.model.events import Event, email_accepted
@@ -54,22 +54,23 @@ async def dead_letter(store: SqliteStore, tenant: str = "acme", arrived_at: floa
 async def test_a_running_relay_notices_a_toggle(
     store: SqliteStore, administration: Administration
 ) -> None:
-    assert store.toggles() == {}
-    assert store.toggles() is None
+    assert store.orders() == orders()
+    assert store.orders() is None
     administration.set_toggle(toggle())
-    assert store.toggles() == {"acme": toggle()}
-    assert store.toggles() is None
+    assert store.orders() == orders(acme=toggle())
+    assert store.orders() is None
     administration.set_toggle(toggle("globex", enabled=True))
-    assert store.toggles() == {"acme": toggle(), "globex": toggle("globex", enabled=True)}
+    assert store.orders() == orders(acme=toggle(), globex=toggle("globex", enabled=True))
     administration.set_toggle(toggle(enabled=True))
     administration.reset_toggle("globex", "dana", "done")
-    assert store.toggles() == {"acme": toggle(enabled=True)} == administration.toggles()
+    assert store.orders() == orders(acme=toggle(enabled=True))
+    assert administration.toggles() == {"acme": toggle(enabled=True)}
 
 
 async def test_a_change_of_messages_is_no_change_of_toggles(store: SqliteStore) -> None:
-    assert store.toggles() == {}
+    assert store.orders() == orders()
     await store.add(message(), claimed=False, events=[])
-    assert store.toggles() is None
+    assert store.orders() is None
 
 
 async def test_toggles_are_told_of(administration: Administration) -> None:
@@ -89,13 +90,14 @@ async def test_a_toggle_ends_by_itself(store: SqliteStore, administration: Admin
     passing = toggle(until=time.time() + 0.3)
     administration.set_toggle(passing)
     administration.set_toggle(toggle("globex"))
-    toggles = store.toggles()
-    assert toggles is not None
-    assert set(toggles) == {"acme", "globex"}
-    assert store.toggles() is None
+    found = store.orders()
+    assert found is not None
+    assert set(found.toggles) == {"acme", "globex"}
+    assert store.orders() is None
     await asyncio.sleep(0.35)
-    assert store.toggles() == {"globex": toggle("globex")} == administration.toggles()
-    assert store.toggles() is None
+    assert store.orders() == orders(globex=toggle("globex"))
+    assert administration.toggles() == {"globex": toggle("globex")}
+    assert store.orders() is None
 
 
 async def test_a_toggle_and_its_event_are_one(
@@ -185,11 +187,11 @@ async def test_a_waiting_message_is_retried_now(
     store: SqliteStore, administration: Administration
 ) -> None:
     await store.add(message(arrived_at=NOW * 2), claimed=False, events=[])
-    store.toggles()
+    store.orders()
     [listed] = administration.messages(dead=False)
     queue_id = listed.message.queue_id
     assert administration.retry([queue_id, "0" * 13, "nonsense"], "dana") == [queue_id]
-    assert store.toggles() is not None, "a running relay must look"
+    assert store.orders() is not None, "a running relay must look"
     [found] = await store.claim("acme", 10, time.time())
     assert found.attempt == 1
     [told] = parsed(list(administration.events(queue_id=queue_id)))
@@ -370,7 +372,7 @@ async def test_a_store_at_rest_can_be_administered(backend: SqliteBackend) -> No
         administration.drop(listed.message.queue_id, "root")
     store = backend.store()
     assert await store.open() == 0
-    assert store.toggles() == {"acme": toggle()}
+    assert store.orders() == orders(acme=toggle())
     await store.close()
 
 

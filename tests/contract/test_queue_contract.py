@@ -11,7 +11,7 @@ from contract.letters import NOW, message, parsed, settlement
 
 from relay.model.causes import Cause
 from relay.model.events import Event, config_loaded, email_accepted
-from relay.model.message import Ending, Message, Origin, Recipient, State
+from relay.model.message import Ending, Kind, Message, Origin, Recipient, State
 from relay.model.ports import Retention, Store, StoreError
 from relay.model.reply import Reply
 from relay.record.audit import json_line
@@ -52,6 +52,7 @@ async def test_every_field_comes_back(store: Store) -> None:
                 Recipient(
                     2, "d@e.example", True, State.PENDING, 3, Cause.RATE_LIMITED, reply, "ses"
                 ),
+                Recipient(3, "f@g.example", unknown=True),
             ],
         ),
         expires_from=1_800_000_000.5,
@@ -60,6 +61,9 @@ async def test_every_field_comes_back(store: Store) -> None:
         message_id="<ünïcode@x>",
         smtputf8=True,
         body_8bit=True,
+        kind=Kind.ALERT,
+        message_class="otp",
+        classes_key="1b2c",
         origin=Origin("2001:db8::1", 'he said "hello"', "crm", ("acme", "globex")),
     )
     await keep(store, kept)
@@ -250,6 +254,7 @@ async def test_a_deferred_message_waits_with_its_news(store: Store) -> None:
         cause=Cause.RECIPIENT_REFUSED,
         reply=Reply(450, "4.2.1", "later"),
         upstream="acme-sendgrid",
+        unknown=True,
     )
     await store.settle([settlement(kept, Ending.WAITS, due=NOW + 30, recipients=[news])], [])
     due = await store.due(NOW)

@@ -14,7 +14,7 @@ from contract.letters import NOW, message, settlement
 
 from relay.model.events import email_accepted
 from relay.model.message import Ending
-from relay.model.ports import Retention
+from relay.model.ports import Also, Retention, Spent
 from relay.queue.sqlite import claiming, connecting
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.store import SqliteStore
@@ -117,16 +117,87 @@ def steps(statements: list[str]) -> list[str]:
     return [statement for statement, _ in groupby(statements)]
 
 
-async def test_unchanged_toggles_cost_one_pragma(
+async def test_unchanged_orders_cost_one_pragma(
     backend: SqliteBackend, statements: list[str]
 ) -> None:
     store = backend.store()
     await store.open()
-    store.toggles()
+    store.orders()
     statements.clear()
     for _ in range(3):
-        assert store.toggles() is None
+        assert store.orders() is None
     assert statements == ["PRAGMA data_version"] * 3
+    await store.close()
+
+
+async def test_an_empty_list_of_suppressions_costs_nothing(
+    backend: SqliteBackend, statements: list[str]
+) -> None:
+    store = backend.store()
+    await store.open()
+    store.orders()
+    assert store.suppressed("acme", ["a@c.example"]) == {}
+    statements.clear()
+    await store.add(message(), claimed=True, events=[])
+    asked = [s for s in statements if "suppression" in s]
+    for _ in range(3):
+        assert store.suppressed("acme", ["a@c.example"]) == {}
+    assert asked == [s for s in statements if "suppression" in s] == []
+    await store.close()
+
+
+async def test_nothing_parked_is_nothing_written(
+    backend: SqliteBackend, statements: list[str]
+) -> None:
+    store = backend.store()
+    await store.open()
+    await store.add(message(), claimed=False, events=[])
+    statements.clear()
+    await store.unpark(NOW)
+    assert len(statements) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "parameters", "index"),
+    [
+        ("parked_until", {"after": 0, "most": 9}, "COVERING INDEX message_parked"),
+        ("unpark", {"after": 0, "last": 9, "now": 0}, "INDEX message_parked"),
+        ("untold", {"purge_soon": 0}, "INDEX message_told"),
+        ("tell", {"until": 0, "stage": 1, "tenants": "[]"}, "INDEX message_told"),
+        ("expire_suppressions", {"now": 0, "most": 9}, "INDEX suppression_until"),
+        ("forget_old_strikes", {"before": 0, "most": 9}, "INDEX strike_day"),
+        ("suppressed", {"tenant": "", "addresses": "[]", "now": 0}, "PRIMARY KEY"),
+    ],
+)
+async def test_few_are_found_among_many(
+    backend: SqliteBackend, query: str, parameters: dict[str, Any], index: str
+) -> None:
+    store = backend.store()
+    await store.open()
+    await store.close()
+    with closing(_connect(backend.path)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN " + SQL[query], parameters).fetchall()
+    details = [detail for *_, detail in plan]
+    assert any(index in detail for detail in details), details
+    scanned = [detail for detail in details if detail.startswith("SCAN")]
+    assert all("json_each" in d or "subquery" in d or "SUBQUERY" in d for d in scanned), details
+
+
+async def test_quotas_of_many_are_charged_by_one_statement(
+    backend: SqliteBackend, statements: list[str]
+) -> None:
+    store = backend.store()
+    await store.open()
+    kept = [message() for _ in range(32)]
+    await asyncio.gather(*(store.add(m, claimed=True, events=[]) for m in kept))
+    statements.clear()
+    spent = Also(spent=[Spent("ses", 7, 1)])
+    await asyncio.gather(
+        *(store.settle([settlement(m, Ending.DONE)], [email_accepted(m)], spent) for m in kept)
+    )
+    assert len(steps(statements)) == 6
+    assert await store.spent(0) == [Spent("ses", 7, 32)]
     await store.close()
 
 

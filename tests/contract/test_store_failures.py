@@ -12,7 +12,7 @@ from threading import current_thread
 
 import pytest
 from contract.conftest import SqliteBackend
-from contract.letters import NOW, message, parsed, settlement
+from contract.letters import NOW, message, orders, parsed, settlement
 
 from relay.model.events import Event, config_loaded, email_accepted
 from relay.model.message import Ending
@@ -164,7 +164,7 @@ async def test_a_store_kept_locked_fails_in_time_and_not_for_good(
             )
         assert all("another process keeps it locked" in str(result) for result in results)
         assert (await store.due(NOW)).tenants == ("first",), "reading goes on"
-        assert store.toggles() == {}
+        assert store.orders() == orders()
         other.execute("ROLLBACK")
     await store.add(message(), claimed=False, events=[])
     assert store.usage.messages == 2

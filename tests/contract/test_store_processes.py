@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import SqliteBackend
-from contract.letters import NOW, message, parsed
+from contract.letters import NOW, message, orders, parsed
 
-from relay.model.toggle import Toggle
 from relay.queue.lock import AlreadyServing, ServeLock, is_served, lock_path
 
 _ROOT = Path(__file__).parents[2]
@@ -102,6 +101,50 @@ async def test_what_was_acknowledged_survives_sigkill(
     await store.close()
 
 
+_SETTLER = """
+import asyncio, os, sys
+from pathlib import Path
+from contract.conftest import SqliteBackend
+from contract.letters import message, settlement
+from relay.model.events import email_accepted
+from relay.model.message import Ending, Kind
+from relay.model.ports import Also, Spent
+
+async def produce(store):
+    while True:
+        kept, dsn = message(), message(tenant="dsn", kind=Kind.DSN)
+        await store.add(kept, claimed=True, events=[])
+        also = Also(messages=[dsn], spent=[Spent("ses", 7, 1)])
+        await store.settle([settlement(kept, Ending.DEAD)], [email_accepted(kept)], also)
+        os.write(1, b"settled\\n")
+
+async def main():
+    store = SqliteBackend(Path(sys.argv[1])).store()
+    await store.open()
+    await asyncio.gather(*(produce(store) for _ in range(10)))
+
+asyncio.run(main())
+"""
+
+
+async def test_what_is_stored_beside_a_settlement_survives_with_it(
+    backend: SqliteBackend, tmp_path: Path
+) -> None:
+    settler = start(_SETTLER, str(tmp_path))
+    assert settler.stdout
+    lines = [settler.stdout.readline() for _ in range(300)]
+    os.kill(settler.pid, signal.SIGKILL)
+    lines += settler.stdout.readlines()
+    settler.communicate(timeout=10)
+    store = backend.store()
+    await store.open()
+    dead = store.usage.dead_messages
+    assert dead >= lines.count("settled\n") >= 300
+    assert len(await store.claim("dsn", 100_000, NOW)) == dead == len(backend.trail())
+    assert [spent.count for spent in await store.spent(0)] == [dead]
+    await store.close()
+
+
 # -- two who toggle
 
 _TOGGLING = """
@@ -125,7 +168,7 @@ async def test_two_who_toggle_and_a_relay_that_notices(
 ) -> None:
     store = backend.store()
     await store.open()
-    assert store.toggles() == {}
+    assert store.orders() == orders()
     both = [start(_TOGGLING, str(tmp_path), name, "50") for name in ("one", "two")]
     for process in both:
         assert process.stdout
@@ -134,17 +177,17 @@ async def test_two_who_toggle_and_a_relay_that_notices(
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    seen: dict[str, Toggle] = {}
+    seen = orders()
     while any(process.poll() is None for process in both):
         # Mail goes on meanwhile.
         await store.add(message(), claimed=False, events=[])
-        seen = store.toggles() or seen
-    seen = store.toggles() or seen
+        seen = store.orders() or seen
+    seen = store.orders() or seen
     assert [process.wait(10) for process in both] == [0, 0]
     for process in both:
         process.communicate()
-    assert seen["one"].reason == seen["two"].reason == "49"
-    assert seen["acme"].at == 49
+    assert seen.toggles["one"].reason == seen.toggles["two"].reason == "49"
+    assert seen.toggles["acme"].at == 49
     assert len(backend.trail(tenant="acme", names=["tenant.disabled", "tenant.enabled"])) == 100
     assert len(await store.claim("acme", 10_000, NOW)) == store.usage.messages
     await store.close()

@@ -14,12 +14,22 @@ from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
 
-from relay.model.events import Event, tenant_reset, tenant_toggled
+from relay.model.events import (
+    Event,
+    suppression_added,
+    suppression_removed,
+    tenant_reset,
+    tenant_toggled,
+    upstream_paused,
+    upstream_resumed,
+)
 from relay.model.identifiers import decode
+from relay.model.pause import Held, Pause
+from relay.model.suppression import Suppression
 from relay.model.toggle import Toggle
 from relay.queue.lock import is_served, lock_path
 from relay.queue.spool import pieces, spool_path
-from relay.queue.sqlite import editing, listing, trail
+from relay.queue.sqlite import editing, listing, pausing, suppressing, trail
 from relay.queue.sqlite.access import forbidden, open_existing
 from relay.queue.sqlite.changes import add_events
 from relay.queue.sqlite.connecting import begin
@@ -29,11 +39,12 @@ from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.listing import Listed, Selection
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.retention import Render
-from relay.queue.sqlite.rows import micros, toggle_from, toggle_row
+from relay.queue.sqlite.rows import micros, pause_row, toggle_from, toggle_row
 from relay.queue.sqlite.trail import Wanted
 
-# Messages that are retried in one transaction, so that the relay's writer never waits for long.
+# Changed in one transaction, so that the relay's writer never waits for long.
 _RETRIED_AT_ONCE = 200
+_SUPPRESSED_AT_ONCE = 500
 
 
 class Administration:
@@ -76,6 +87,57 @@ class Administration:
         with self._explained():
             rows = self._connection.execute(SQL["toggles"], {"now": micros(time.time())})
             return {toggle.tenant: toggle for toggle in map(toggle_from, rows.fetchall())}
+
+    # -- pauses
+
+    def pauses(self) -> list[Pause]:
+        with self._explained():
+            return list(pausing.stored(self._connection).values())
+
+    def pause_upstream(self, upstream: str, actor: str, reason: str, until: float | None) -> None:
+        """Hold back all that would go through it, until then (Unix seconds) or until resumed."""
+        pause = Pause(
+            Held(upstream), since=time.time(), until=until, failures=0, actor=actor, reason=reason
+        )
+        with self._change() as change:
+            change.connection.execute(SQL["set_pause"], pause_row(pause))
+            change.events.append(upstream_paused(pause))
+
+    def resume_upstream(self, upstream: str, actor: str, reason: str) -> int:
+        """Every pause on it ends, by hand or not: of the whole, of tenants' ways, of senders."""
+        with self._change() as change:
+            ended = pausing.end_all(change.connection, upstream)
+            now = time.time()
+            change.events.extend(upstream_resumed(pause, actor, reason, now) for pause in ended)
+        return len(ended)
+
+    # -- suppressions
+
+    def suppressions(
+        self, tenant: str | None = None, address: str | None = None
+    ) -> Iterator[Suppression]:
+        """Those in force, by tenant and address; ``tenant`` "" are those for all tenants."""
+        with self._explained():
+            pages = suppressing.pages(self._connection, tenant, address, time.time())
+            yield from chain.from_iterable(pages)
+
+    def suppress(self, entries: Iterable[Suppression]) -> int:
+        """How many of them were new or changed."""
+        remaining, changed = iter(entries), 0
+        while some := list(islice(remaining, _SUPPRESSED_AT_ONCE)):
+            with self._change() as change:
+                added = suppressing.add(change.connection, some)
+                change.events.extend(map(suppression_added, added))
+            changed += len(added)
+        return changed
+
+    def unsuppress(self, tenant: str, address: str, actor: str, reason: str) -> bool:
+        """Whether the tenant, or with "" the list for all, had such an entry."""
+        with self._change() as change:
+            entry = suppressing.remove(change.connection, tenant, address)
+            if entry:
+                change.events.append(suppression_removed(entry, actor, reason))
+        return entry is not None
 
     # -- messages
 

@@ -11,9 +11,18 @@ from itertools import chain
 from sqlite3 import Connection
 from typing import Any
 
+from relay.model.message import Message
 from relay.queue.sqlite.ledger import Ledger, charge_ledger
 from relay.queue.sqlite.queries import SQL
-from relay.queue.sqlite.rows import Line, Row, event_row, json_text
+from relay.queue.sqlite.rows import (
+    Line,
+    Row,
+    event_row,
+    json_text,
+    message_row,
+    number_of,
+    recipient_rows,
+)
 
 # Up to here contents go in many at once. SQLite keeps copies of what each cached statement was
 # last given, so larger ones go in one at a time: one copy is kept, not 64.
@@ -42,7 +51,8 @@ class Change:
     finished: Sequence[int] = ()
     settled: Sequence[Row] = ()
     news: Sequence[Row] = ()
-    released: Sequence[int] = ()
+    spent: Sequence[Row] = ()
+    released: Sequence[Row] = ()
     work: Work | None = None
     lines: Sequence[Line] = ()
     stored: Callable[[], None] | None = None
@@ -50,6 +60,22 @@ class Change:
     @property
     def weight(self) -> int:
         return sum(size for _, _, size in self.contents)
+
+
+def new_message(message: Message, *, claimed: bool, lines: Sequence[Line] = ()) -> Change:
+    """Raises ValueError where its octets are nowhere."""
+    number = number_of(message.queue_id)
+    content = message.content
+    change = Change(
+        messages=[message_row(number, message, claimed=claimed)],
+        recipients=recipient_rows(number, message.recipients),
+        lines=lines,
+    )
+    if content.chunks is not None:
+        change.contents = [(number, content.chunks, sum(map(len, content.chunks)))]
+    elif content.spool is None:
+        raise ValueError("a new message has its octets in chunks or in a spool file")
+    return change
 
 
 class _Insert:
@@ -90,7 +116,7 @@ class Stored:
 
 def store(connection: Connection, changes: Sequence[Change]) -> Stored:
     """Carry the changes out within the open transaction."""
-    _store_new(connection, changes)
+    store_new(connection, changes)
     _store_news(connection, changes)
     values = []
     lines: list[Line] = []
@@ -107,7 +133,8 @@ def add_events(connection: Connection, lines: Sequence[Line]) -> Ledger:
     return charge_ledger(connection, sum(len(body) for _, body in lines))
 
 
-def _store_new(connection: Connection, changes: Sequence[Change]) -> None:
+def store_new(connection: Connection, changes: Sequence[Change]) -> None:
+    """The new messages of the changes."""
     messages = _gathered(change.messages for change in changes)
     if not messages:
         return
@@ -127,6 +154,7 @@ def _store_news(connection: Connection, changes: Sequence[Change]) -> None:
         ("finish", _gathered(change.finished for change in changes)),
         ("settle_messages", _gathered(change.settled for change in changes)),
         ("settle_recipients", _gathered(change.news for change in changes)),
+        ("charge_spent", _gathered(change.spent for change in changes)),
         ("release", _gathered(change.released for change in changes)),
     ):
         if rows:

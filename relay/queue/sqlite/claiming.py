@@ -10,6 +10,8 @@ from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import json_text, message_from, micros, number_of, seconds
 
+_UNPARKED_AT_ONCE = 1000
+
 
 def due(connection: Connection, now: float) -> Due:
     found = orjson.loads(connection.execute(SQL["due"]).fetchone()[0])
@@ -31,6 +33,19 @@ def claim(connection: Connection, tenant: str, limit: int, now: float) -> Outcom
         connection.execute(SQL["claim"], (json_text([fact[0] for fact in facts]),))
     messages: list[Message] = [message_from(fact, claims=1) for fact in facts]
     return Outcome(messages)
+
+
+def parked_until(connection: Connection, after: int) -> int | None:
+    """The last of the next that are parked, in bites of some 10 ms of the writer; None: no more."""
+    parameters = {"after": after, "most": _UNPARKED_AT_ONCE}
+    last: int | None = connection.execute(SQL["parked_until"], parameters).fetchone()[0]
+    return last
+
+
+def unpark(connection: Connection, after: int, last: int, now: float) -> Outcome:
+    """How many are due now."""
+    parameters = {"after": after, "last": last, "now": micros(now)}
+    return Outcome(connection.execute(SQL["unpark"], parameters).rowcount)
 
 
 def octets(connection: Connection, queue_id: str) -> bytes:

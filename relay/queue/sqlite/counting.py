@@ -1,11 +1,17 @@
-"""How many messages there are, of which kind and whose: for the verbs and the metrics."""
+"""How many messages there are, of which kind and whose."""
 
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+import orjson
+
+from relay.model.causes import Cause
+from relay.model.identifiers import encode
+from relay.model.ports import Share, Spent, Stage, Untold
+from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.ledger import read_ledger
 from relay.queue.sqlite.queries import SQL
-from relay.queue.sqlite.rows import seconds
+from relay.queue.sqlite.rows import micros, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +42,24 @@ def counts(connection: Connection) -> Counts:
         oldest_at=seconds(oldest[0]) if oldest else None,
         pending_of=pending_of,
     )
+
+
+def shares(connection: Connection) -> dict[str, Share]:
+    rows = orjson.loads(connection.execute(SQL["shares"]).fetchone()[0])
+    return {tenant: Share(messages, octets) for tenant, messages, octets in rows}
+
+
+def untold(connection: Connection, purge_soon: float) -> list[Untold]:
+    """The longest dead first."""
+    rows = connection.execute(SQL["untold"], {"purge_soon": micros(purge_soon)}).fetchall()
+    return [
+        Untold(tenant, Stage(stage), messages, encode(number), cause and Cause(cause))
+        for tenant, stage, messages, number, cause in rows
+    ]
+
+
+def spent(connection: Connection, since_slot: int) -> Outcome:
+    """A list of Spent; what is older is forgotten."""
+    connection.execute(SQL["forget_spent"], (since_slot,))
+    rows = orjson.loads(connection.execute(SQL["spent"]).fetchone()[0])
+    return Outcome([Spent(*row) for row in rows])

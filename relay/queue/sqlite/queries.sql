@@ -3,15 +3,15 @@
 INSERT INTO message (
     id, tenant, priority, due, claimed, attempt, arrived_at, expires_from, reverse_path,
     header_from, message_id, smtputf8, body_8bit, client, helo, user, bound, size, header_size,
-    spool
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    spool, kind, class, classes_key
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_recipients
 -- Their recipients, each with its state.
 INSERT INTO recipient (
     message, position, address, notify, state, attempts, cause, code, enhanced_status, reply,
-    upstream
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    upstream, unknown
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_contents
 -- Their content, where it is small.
@@ -34,6 +34,7 @@ DELETE FROM message WHERE id IN (SELECT value FROM json_each(?));
 -- What attempts came to, [[id, tenant, due, dead_since]...]; those that have vanished are left out.
 UPDATE message SET
     claimed = 0,
+    parked = 0,
     tenant = news.tenant,
     due = news.due,
     dead_since = news.dead_since
@@ -56,7 +57,8 @@ UPDATE recipient SET
     code = news.code,
     enhanced_status = news.enhanced_status,
     reply = news.reply,
-    upstream = news.upstream
+    upstream = news.upstream,
+    unknown = news.unknown
 FROM (
     SELECT
         value ->> 0 AS message,
@@ -67,15 +69,63 @@ FROM (
         value ->> 5 AS code,
         value ->> 6 AS enhanced_status,
         value ->> 7 AS reply,
-        value ->> 8 AS upstream
+        value ->> 8 AS upstream,
+        value ->> 9 AS unknown
     FROM json_each(?)
 ) AS news
 WHERE recipient.message = news.message AND recipient.position = news.position;
 
 -- name: release
--- Claims that were not used: no attempt, and still due, in their old place.
-UPDATE message SET claimed = 0, attempt = max(attempt - 1, 0)
-WHERE claimed = 1 AND id IN (SELECT value FROM json_each(?));
+-- Claims that were not used, [[id, due]...]: no attempt. Without a due they keep their old place,
+-- with one they are parked until then.
+UPDATE message SET
+    claimed = 0,
+    attempt = max(attempt - 1, 0),
+    parked = unused.due IS NOT NULL,
+    due = coalesce(unused.due, message.due)
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS due FROM json_each(?)) AS unused
+WHERE message.id = unused.id AND claimed = 1;
+
+-- name: parked_until
+-- The last of a bounded part of what is parked behind a message.
+SELECT max(id) FROM (
+    SELECT id FROM message WHERE parked = 1 AND id > :after ORDER BY id LIMIT :most
+);
+
+-- name: unpark
+-- That part is due now.
+UPDATE message SET parked = 0, due = min(due, :now)
+WHERE parked = 1 AND id > :after AND id <= :last;
+
+-- name: is_stored
+-- Whether a settle that is repeated was stored before: its events are there, or its messages.
+SELECT
+    EXISTS (SELECT 1 FROM event WHERE id IN (SELECT value FROM json_each(:events)))
+    OR EXISTS (SELECT 1 FROM message WHERE id IN (SELECT value FROM json_each(:messages)));
+
+-- name: charge_spent
+-- What was handed over of quotas, [[subject, slot, count, event]...]; not once more where a settle
+-- is repeated and its event is there.
+INSERT INTO spent (subject, slot, count)
+SELECT value ->> 0, value ->> 1, sum(value ->> 2)
+FROM json_each(?)
+WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.id = value ->> 3)
+GROUP BY 1, 2
+ON CONFLICT (subject, slot) DO UPDATE SET count = count + excluded.count;
+
+-- name: forget_spent
+-- What no quota looks back to.
+DELETE FROM spent WHERE slot < ?;
+
+-- name: spent
+-- What is left of it.
+SELECT json_group_array(json_array(subject, slot, count)) FROM spent;
+
+-- name: tell
+-- The owners of these tenants' dead letters know this much.
+UPDATE message SET told = :stage
+WHERE dead_since <= :until AND told < :stage
+    AND tenant IN (SELECT value FROM json_each(:tenants));
 
 -- name: claimable
 -- The messages to claim next, by priority, then the longest due. Each priority is a range of its
@@ -110,7 +160,7 @@ CROSS JOIN message_facts USING (id);
 
 -- name: claim
 -- The claim is the attempt: both are stored before it is made.
-UPDATE message SET claimed = 1, attempt = attempt + 1
+UPDATE message SET claimed = 1, parked = 0, attempt = attempt + 1
 WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: end_former_claims
@@ -167,6 +217,107 @@ RETURNING generation, changes, messages, content_bytes, dead_messages, dead_byte
 SELECT tenant, enabled, reason, actor, at, until FROM toggle
 WHERE until IS NULL OR until > :now;
 
+-- name: pauses
+-- What is held back.
+SELECT upstream, tenant, sender, since, until, cause, detail, failures, actor, reason FROM pause
+ORDER BY upstream, tenant, sender;
+
+-- name: set_pause
+-- A pause, new or changed; what an administrator has said is not overruled by the relay itself.
+INSERT INTO pause (
+    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (upstream, tenant, sender) DO UPDATE SET
+    since = excluded.since,
+    until = excluded.until,
+    cause = excluded.cause,
+    detail = excluded.detail,
+    failures = excluded.failures,
+    actor = excluded.actor,
+    reason = excluded.reason
+WHERE excluded.actor IS NOT NULL OR pause.actor IS NULL;
+
+-- name: end_pause
+-- One that the relay has found ended; an administrator's only when its time is up.
+DELETE FROM pause
+WHERE upstream = :upstream AND tenant = :tenant AND sender = :sender
+    AND (actor IS NULL OR until <= :now);
+
+-- name: end_pauses
+-- All on an upstream, however far they reach.
+DELETE FROM pause WHERE upstream = ?
+RETURNING upstream, tenant, sender, since, until, cause, detail, failures, actor, reason;
+
+-- name: any_suppression
+-- Whether the list need be asked at all.
+SELECT EXISTS (SELECT 1 FROM suppression);
+
+-- name: suppressed
+-- What is on the list for a tenant or for all: the entries that nothing passes over come last.
+SELECT tenant, address, source, reason, actor, at, until FROM suppression
+WHERE tenant IN ('', :tenant) AND address IN (SELECT value FROM json_each(:addresses))
+    AND (until IS NULL OR until > :now)
+ORDER BY source <> 'automatic', tenant;
+
+-- name: set_suppressions
+-- Entries, [[tenant, address, source, reason, actor, at, until]...]; those that are new or changed.
+INSERT INTO suppression (tenant, address, source, reason, actor, at, until)
+SELECT
+    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(?) WHERE true
+ON CONFLICT (tenant, address) DO UPDATE SET
+    source = excluded.source,
+    reason = excluded.reason,
+    actor = excluded.actor,
+    at = excluded.at,
+    until = excluded.until
+WHERE (source, reason) <> (excluded.source, excluded.reason) OR until IS NOT excluded.until
+RETURNING tenant, address, source, reason, actor, at, until;
+
+-- name: remove_suppression
+-- One entry, by an administrator.
+DELETE FROM suppression WHERE tenant = ? AND address = ?
+RETURNING tenant, address, source, reason, actor, at, until;
+
+-- name: expire_suppressions
+-- Some of those whose time is up.
+DELETE FROM suppression WHERE (tenant, address) IN (
+    SELECT tenant, address FROM suppression WHERE until <= :now ORDER BY until LIMIT :most
+)
+RETURNING tenant, address, source, reason, actor, at, until;
+
+-- name: list_suppressions
+-- A page of the list.
+SELECT tenant, address, source, reason, actor, at, until FROM suppression
+WHERE (tenant, address) > (:after_tenant, :after) AND (until IS NULL OR until > :now)
+    AND (:address IS NULL OR address = :address)
+ORDER BY tenant, address LIMIT :most;
+
+-- name: list_suppressions_of
+-- A page of what is on the list for one tenant, or ('') for all.
+SELECT tenant, address, source, reason, actor, at, until FROM suppression
+WHERE tenant = :after_tenant AND address > :after AND (until IS NULL OR until > :now)
+    AND (:address IS NULL OR address = :address)
+ORDER BY address LIMIT :most;
+
+-- name: add_strike
+-- A day on which an address was refused; the second time on a day is nothing new.
+INSERT INTO strike (tenant, address, day) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: count_strikes
+-- On how many days it was.
+SELECT count(*) FROM strike WHERE tenant = ? AND address = ?;
+
+-- name: forget_strikes
+-- They have done their work, or a person knows better; for all tenants where none is named.
+DELETE FROM strike WHERE address = :address AND (tenant = :tenant OR :tenant = '');
+
+-- name: forget_old_strikes
+-- Some of those that are too old to count.
+DELETE FROM strike WHERE (tenant, address, day) IN (
+    SELECT tenant, address, day FROM strike WHERE day < :before LIMIT :most
+);
+
 -- name: oldest_dead
 -- The dead letters that go first when their time or room is up.
 SELECT facts FROM message_facts WHERE dead_since IS NOT NULL ORDER BY dead_since, id LIMIT ?;
@@ -186,6 +337,38 @@ DELETE FROM event WHERE id <= ?;
 -- name: count_waiting
 -- Messages waiting for their time, by tenant: through message_pending alone.
 SELECT tenant, count(*) FROM message WHERE claimed = 0 AND dead_since IS NULL GROUP BY tenant;
+
+-- name: shares
+-- What each tenant holds of the queue: every message is looked at, so this is no question for an
+-- attempt to ask.
+SELECT json_group_array(json_array(tenant, messages, content_bytes))
+FROM (
+    SELECT tenant, count(*) AS messages, sum(size) AS content_bytes
+    FROM message WHERE dead_since IS NULL GROUP BY tenant
+);
+
+-- name: untold
+-- Dead letters whose owner has yet to hear of them: by tenant, and by what there is to tell; the
+-- first of each, and why it died. Of the relay's own messages nobody is told.
+SELECT
+    tenant, told + 1, messages, id,
+    (
+        SELECT cause FROM recipient
+        WHERE recipient.message = id AND state IN ('failed', 'expired')
+        ORDER BY position LIMIT 1
+    )
+FROM (
+    SELECT tenant, told, count(*) AS messages, id, min(dead_since) AS first_died
+    FROM (
+        SELECT id, tenant, told, dead_since FROM message
+        WHERE told = 0 AND dead_since IS NOT NULL AND kind = 'mail'
+        UNION ALL
+        SELECT id, tenant, told, dead_since FROM message
+        WHERE told = 1 AND dead_since <= :purge_soon AND kind = 'mail'
+    )
+    GROUP BY tenant, told
+)
+ORDER BY first_died;
 
 -- name: oldest_message
 -- When the longest waiting message arrived: identifiers are in order of time.
@@ -210,13 +393,13 @@ SELECT facts FROM message_facts
 WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id;
 
 -- name: retry_queued
--- Waiting messages become due now.
-UPDATE message SET due = :now
+-- Waiting messages become due now, whatever they were parked for.
+UPDATE message SET due = :now, parked = 0
 WHERE id IN (SELECT value FROM json_each(:ids)) AND dead_since IS NULL;
 
 -- name: revive
 -- Dead letters get a new life: no attempts yet, and an age that counts from now.
-UPDATE message SET dead_since = NULL, due = :now, expires_from = :now, attempt = 0
+UPDATE message SET dead_since = NULL, due = :now, expires_from = :now, attempt = 0, told = 0
 WHERE id IN (SELECT value FROM json_each(:ids)) AND dead_since IS NOT NULL;
 
 -- name: revive_recipients

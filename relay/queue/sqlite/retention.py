@@ -1,4 +1,5 @@
-"""What is kept for a time only: dead letters, the trail, and disk space that nothing needs.
+"""What is kept for a time only: dead letters, the trail, suppressions, and disk space that nothing
+needs.
 
 Each function is a bounded bite, so that mail is stored between one and the next.
 """
@@ -10,10 +11,11 @@ from typing import Any
 
 import orjson
 
-from relay.model.events import Event, email_purged
+from relay.model.events import Event, email_purged, suppression_removed
 from relay.model.identifiers import first_at
 from relay.model.message import DEAD_STATES
 from relay.model.ports import Retention
+from relay.queue.sqlite import suppressing
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.ledger import charge_ledger, read_ledger
 from relay.queue.sqlite.queries import SQL
@@ -24,6 +26,10 @@ Render = Callable[[Event], bytes]
 # About 10 ms of the writer each.
 _DEAD_AT_ONCE = 50
 _EVENTS_AT_ONCE = 2000
+_SUPPRESSIONS_AT_ONCE = 200
+_STRIKES_AT_ONCE = 2000
+# Refusals farther apart than this don't add up to a suppression.
+_STRIKES_KEPT_S = 30 * 86400.0
 # Fewer, since each page is a step, which lets go of the interpreter lock.
 _PAGES_AT_ONCE = 200
 # Free pages that are kept for the mail to come (4 MiB): to give them back and take them again
@@ -76,6 +82,19 @@ def forget_events(connection: Connection, keep: Retention, now: float) -> Outcom
         connection.execute(SQL["forget_events"], (last,))
         charge_ledger(connection, -int(octets))
     return Outcome(count)
+
+
+def expire_suppressions(connection: Connection, now: float, render: Render) -> Outcome:
+    """How many went."""
+    expired = suppressing.expire(connection, now, _SUPPRESSIONS_AT_ONCE)
+    events = [suppression_removed(entry, "relay", "expired") for entry in expired]
+    return Outcome(len(expired), [(event, render(event)) for event in events])
+
+
+def forget_strikes(connection: Connection, now: float) -> Outcome:
+    """How many went."""
+    before = now - _STRIKES_KEPT_S
+    return Outcome(suppressing.forget_old_strikes(connection, before, _STRIKES_AT_ONCE))
 
 
 def give_back_space(connection: Connection) -> Outcome:

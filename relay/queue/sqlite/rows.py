@@ -2,25 +2,30 @@
 order is that of the view ``message_facts``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from relay.model.address import canonical
 from relay.model.causes import Cause
 from relay.model.events import Event
 from relay.model.identifiers import decode, encode
 from relay.model.message import (
     Content,
     Ending,
+    Kind,
     Message,
     Origin,
     Recipient,
     Settlement,
     State,
 )
+from relay.model.pause import Held, Pause
+from relay.model.ports import Spent
 from relay.model.reply import Reply
+from relay.model.suppression import Source, Suppression
 from relay.model.toggle import Toggle
 
 Row = tuple[Any, ...]
@@ -79,6 +84,9 @@ def message_row(number: int, message: Message, *, claimed: bool) -> Row:
         content.size,
         content.header_size,
         content.spool,
+        message.kind.value,
+        storable(message.message_class),
+        message.classes_key,
     )
 
 
@@ -105,6 +113,12 @@ def event_row(line: Line) -> Row:
     return decode(event.event_id), event.name, tenant, message, body.decode()
 
 
+def spent_row(spent: Spent, lines: Sequence[Line]) -> Row:
+    """With one of the events that are stored beside it, which tells whether it was counted."""
+    event = number_of(lines[0][0].event_id) if lines else None
+    return storable(spent.subject), spent.slot, spent.count, event
+
+
 def toggle_row(toggle: Toggle) -> Row:
     return (
         toggle.tenant,
@@ -112,14 +126,60 @@ def toggle_row(toggle: Toggle) -> Row:
         storable(toggle.reason),
         storable(toggle.actor),
         micros(toggle.at),
-        None if toggle.until is None else micros(toggle.until),
+        _micros_if(toggle.until),
     )
 
 
 def toggle_from(row: Row) -> Toggle:
     tenant, enabled, reason, actor, at, until = row
-    return Toggle(
-        tenant, bool(enabled), reason, actor, seconds(at), None if until is None else seconds(until)
+    return Toggle(tenant, bool(enabled), reason, actor, seconds(at), _seconds_if(until))
+
+
+def pause_row(pause: Pause) -> Row:
+    return (
+        pause.held.upstream,
+        storable(pause.held.tenant),
+        storable(pause.held.sender),
+        micros(pause.since),
+        _micros_if(pause.until),
+        pause.cause and pause.cause.value,
+        storable(pause.detail),
+        pause.failures,
+        pause.actor and storable(pause.actor),
+        storable(pause.reason),
+    )
+
+
+def pause_from(row: Row) -> Pause:
+    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason = row
+    return Pause(
+        held=Held(upstream, tenant, sender),
+        since=seconds(since),
+        until=_seconds_if(until),
+        cause=cause and Cause(cause),
+        detail=detail,
+        failures=failures,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def suppression_row(entry: Suppression) -> Row:
+    return (
+        storable(entry.tenant),
+        storable(canonical(entry.address)),
+        entry.source.value,
+        storable(entry.reason),
+        storable(entry.actor),
+        micros(entry.at),
+        _micros_if(entry.until),
+    )
+
+
+def suppression_from(row: Row) -> Suppression:
+    tenant, address, source, reason, actor, at, until = row
+    return Suppression(
+        tenant, address, Source(source), reason, actor, seconds(at), _seconds_if(until)
     )
 
 
@@ -128,7 +188,7 @@ def message_from(facts: list[Any], *, claims: int = 0) -> Message:
     (
         number, arrived_at, expires_from, tenant, priority, reverse_path, header_from, message_id,
         smtputf8, body_8bit, client, helo, user, bound, size, header_size, spool, attempt,
-        *_, recipients,
+        kind, message_class, classes_key, *_, recipients,
     ) = facts  # fmt: skip
     return Message(
         queue_id=encode(number),
@@ -145,6 +205,9 @@ def message_from(facts: list[Any], *, claims: int = 0) -> Message:
         recipients=tuple(sorted(map(_recipient_from, recipients), key=lambda r: r.position)),
         content=Content(size, header_size, spool=spool),
         attempt=attempt + claims,
+        kind=Kind(kind),
+        message_class=message_class,
+        classes_key=classes_key,
     )
 
 
@@ -153,8 +216,9 @@ def _state_columns(recipient: Recipient) -> Row:
     state = recipient.state.value
     cause = recipient.cause and recipient.cause.value
     upstream = recipient.upstream and storable(recipient.upstream)
+    unknown = int(recipient.unknown)
     if reply is None:
-        return state, recipient.attempts, cause, None, None, None, upstream
+        return state, recipient.attempts, cause, None, None, None, upstream, unknown
     return (
         state,
         recipient.attempts,
@@ -163,11 +227,15 @@ def _state_columns(recipient: Recipient) -> Row:
         reply.enhanced_status,
         storable(reply.text),
         upstream,
+        unknown,
     )
 
 
 def _recipient_from(facts: list[Any]) -> Recipient:
-    position, address, notify, state, attempts, cause, code, enhanced_status, text, upstream = facts
+    (
+        position, address, notify, state, attempts, cause, code, enhanced_status, text, upstream,
+        unknown,
+    ) = facts  # fmt: skip
     return Recipient(
         position=position,
         address=address,
@@ -177,4 +245,13 @@ def _recipient_from(facts: list[Any]) -> Recipient:
         cause=cause and Cause(cause),
         reply=None if code is None else Reply(code, enhanced_status, text),
         upstream=upstream,
+        unknown=bool(unknown),
     )
+
+
+def _micros_if(unix_s: float | None) -> int | None:
+    return None if unix_s is None else micros(unix_s)
+
+
+def _seconds_if(unix_us: int | None) -> float | None:
+    return None if unix_us is None else seconds(unix_us)

@@ -7,8 +7,9 @@ for changes is asked.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,30 +20,38 @@ from typing import Any, TypeVar
 import structlog
 
 from relay.model.events import Event
-from relay.model.message import Content, Ending, Message, Settlement
-from relay.model.ports import Due, Retention, StoreError, Usage
-from relay.model.toggle import Toggle
-from relay.queue.spool import File, SpoolDirectory, spool_path
-from relay.queue.sqlite import claiming, connecting, opening
-from relay.queue.sqlite.changes import Change
-from relay.queue.sqlite.counting import Counts, counts
+from relay.model.message import Content, Message, Settlement
+from relay.model.pause import Held, Pause
+from relay.model.ports import (
+    NOTHING_MORE,
+    Also,
+    Due,
+    Orders,
+    Retention,
+    Share,
+    Spent,
+    StoreError,
+    Untold,
+    Usage,
+)
+from relay.model.suppression import Suppression
+from relay.queue.spool import File, SpoolDirectory, Spooled, spool_path
+from relay.queue.sqlite import claiming, connecting, counting, opening, pausing
+from relay.queue.sqlite.changes import Change, new_message
+from relay.queue.sqlite.counting import Counts
 from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.ledger import usage_of
 from relay.queue.sqlite.retention import (
     Purged,
     Render,
+    expire_suppressions,
     forget_events,
+    forget_strikes,
     give_back_space,
     purge_dead,
 )
-from relay.queue.sqlite.rows import (
-    Line,
-    message_row,
-    news_rows,
-    number_of,
-    recipient_rows,
-    settled_row,
-)
+from relay.queue.sqlite.rows import Line, Row, micros, number_of
+from relay.queue.sqlite.settling import settled
 from relay.queue.sqlite.watch import Watch
 from relay.queue.sqlite.writer import Committed, Writer
 
@@ -75,8 +84,11 @@ class SqliteStore:
         self._committed = committed
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self._spool = SpoolDirectory(spool_path(path), self._pool)
-        # The spool files of the messages under way: they go with the message.
-        self._spooled: dict[str, str] = {}
+        self._spooled = Spooled(self._spool)
+        # What the relay has said of pauses and the store has not taken yet; whether orders were
+        # given meanwhile.
+        self._unstored: list[tuple[Sequence[Pause], Sequence[Held]]] = []
+        self._ordered_meanwhile = False
         self._opened: _Parts | None = None
         self._reading = Lock()
         self._lost_events = 0
@@ -108,21 +120,11 @@ class SqliteStore:
     async def add(self, message: Message, *, claimed: bool, events: Sequence[Event]) -> None:
         """A spool file that the content names has been synced before. The chunks of content
         without one are stored; more than a MiB of them is the caller's mistake, not refused."""
-        number = number_of(message.queue_id)
-        content = message.content
-        change = Change(
-            messages=[message_row(number, message, claimed=claimed)],
-            recipients=recipient_rows(number, message.recipients),
-            lines=self._lines(events),
-        )
-        if content.spool is not None:
-            self._check_synced(content.spool)
-            change.stored = partial(self._named, message.queue_id, content.spool, claimed)
-        elif content.chunks is not None:
-            size = sum(map(len, content.chunks))
-            change.contents = [(number, content.chunks, size)]
-        else:
-            raise ValueError("a new message has its octets in chunks or in a spool file")
+        change = new_message(message, claimed=claimed, lines=self._lines(events))
+        spool = message.content.spool
+        if spool is not None:
+            self._spooled.check_synced(spool)
+            change.stored = partial(self._spooled.named, message.queue_id, spool, claimed)
         await self._carried_out(change)
 
     async def due(self, now: float) -> Due:
@@ -137,30 +139,68 @@ class SqliteStore:
             # Claims that nobody knows of would lie claimed until the next start.
             claims.add_done_callback(self._return)
             raise
-        for message in messages:
-            if message.content.spool:
-                self._spooled[message.queue_id] = message.content.spool
+        self._spooled.claimed(messages)
         return messages
 
-    async def settle(self, settlements: Sequence[Settlement], events: Sequence[Event]) -> None:
-        now = time.time()
-        change = Change(lines=self._lines(events))
-        change.finished = [number_of(s.queue_id) for s in settlements if s.ending is Ending.DONE]
-        lasting = [(number_of(s.queue_id), s) for s in settlements if s.ending is not Ending.DONE]
-        if lasting:
-            # An attempt that goes on keeps its claim: its message's row stays as it is.
-            change.settled = [
-                settled_row(number, s, now)
-                for number, s in lasting
-                if s.ending is not Ending.GOES_ON
-            ]
-            change.news = [row for number, s in lasting for row in news_rows(number, s.recipients)]
-        if self._spooled:
-            change.stored = partial(self._forget_spooled, settlements)
+    async def settle(
+        self, settlements: Sequence[Settlement], events: Sequence[Event], also: Also = NOTHING_MORE
+    ) -> None:
+        """Harmless when repeated, as long as there are events."""
+        now, lines = time.time(), self._lines(events)
+        change = settled(settlements, lines, also, now=now, render=self._render)
+        if self._spooled or also.strikes:
+            change.stored = partial(self._settled, self._parts.watch, settlements, also)
         await self._carried_out(change)
 
-    async def release(self, queue_ids: Sequence[str]) -> None:
-        await self._carried_out(Change(released=[number_of(queue_id) for queue_id in queue_ids]))
+    async def release(self, queue_ids: Sequence[str], due: float | None = None) -> None:
+        parked_until = None if due is None else micros(due)
+        await self._carried_out(Change(released=_unused(queue_ids, parked_until)))
+
+    async def unpark(self, now: float) -> int:
+        """Bite by bite: a provider's outage may have parked all there is."""
+        unparked, after = 0, -1
+        while (last := await self._read(partial(claiming.parked_until, after=after))) is not None:
+            work = partial(claiming.unpark, after=after, last=last, now=now)
+            unparked += await self._carried_out(Change(work=work))
+            after = last
+        return unparked
+
+    async def pause(
+        self, pauses: Sequence[Pause], ended: Sequence[Held], events: Sequence[Event]
+    ) -> None:
+        """What an administrator has paused stays as he left it, until its time is up."""
+        watch = self._parts.watch
+        work = partial(pausing.keep, pauses=pauses, ended=ended, now=time.time())
+        said = (pauses, ended)
+        self._unstored.append(said)
+        try:
+            await self._carried_out(Change(work=work, lines=self._lines(events)))
+        finally:
+            self._unstored.remove(said)
+            if self._ordered_meanwhile:
+                # An administrator may have been at work just after the commit.
+                self._ordered_meanwhile = False
+                watch.tell_again()
+
+    async def spent(self, since_slot: int) -> list[Spent]:
+        work = partial(counting.spent, since_slot=since_slot)
+        spent: list[Spent] = await self._carried_out(Change(work=work))
+        return spent
+
+    async def untold(self, purge_soon: float) -> list[Untold]:
+        return await self._read(partial(counting.untold, purge_soon=purge_soon))
+
+    async def shares(self) -> Mapping[str, Share]:
+        """Over a connection of its own: to look at every message takes a while, for which no
+        content should wait."""
+        return await self._off_loop(self._shares)
+
+    def suppressed(self, tenant: str, addresses: Sequence[str]) -> Mapping[str, Suppression]:
+        """Changes of other processes are known as of the last ``orders``."""
+        try:
+            return self._parts.watch.suppressed(tenant, addresses)
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from error
 
     async def read(self, queue_id: str, content: Content) -> AsyncIterator[bytes]:
         """Raises StoreError in the middle, too: then what was read is not the message."""
@@ -175,12 +215,20 @@ class SqliteStore:
             for start in range(0, len(octets), _PIECE_BYTES):
                 yield octets[start : start + _PIECE_BYTES]
 
-    def toggles(self) -> dict[str, Toggle] | None:
+    def orders(self) -> Orders | None:
         """Also says anew what is in force when a toggle's ``until`` has passed."""
         try:
-            return self._parts.watch.toggles()
+            orders = self._parts.watch.orders()
         except sqlite3.Error as error:
             raise explained(self._path, error) from error
+        if orders is None or not self._unstored:
+            return orders
+        # Else a pause that the store is about to take would look as if somebody had ended it.
+        self._ordered_meanwhile = True
+        pauses = dict(orders.pauses)
+        for said in self._unstored:
+            pauses = pausing.overlaid(pauses, *said)
+        return Orders(orders.toggles, pauses)
 
     # -- model.ports.AuditLog, Keeper
 
@@ -207,13 +255,16 @@ class SqliteStore:
     # -- what time asks for
 
     async def counts(self) -> Counts:
-        return await self._read(counts)
+        return await self._read(counting.counts)
 
     async def purge(self, keep: Retention, now: float) -> None:
         """Ends what has been kept long enough, bite by bite, so that mail gets in between."""
         while await self._purge_dead(keep, now):
             pass
         while await self._carried_out(Change(work=partial(forget_events, keep=keep, now=now))):
+            pass
+        await self._expire_suppressions(now)
+        while await self._carried_out(Change(work=partial(forget_strikes, now=now))):
             pass
         while await self._carried_out(Change(work=give_back_space)):
             pass
@@ -237,8 +288,8 @@ class SqliteStore:
 
     def _return(self, claims: asyncio.Future[Any]) -> None:
         if not claims.exception() and self._opened:
-            numbers = [number_of(message.queue_id) for message in claims.result()]
-            self._opened.writer.submit(Change(released=numbers))
+            unused = _unused([message.queue_id for message in claims.result()])
+            self._opened.writer.submit(Change(released=unused))
 
     async def _purge_dead(self, keep: Retention, now: float) -> int:
         work = partial(purge_dead, keep=keep, now=now, render=self._render)
@@ -246,22 +297,20 @@ class SqliteStore:
         self._spool.remove(purged.spools)
         return purged.messages
 
-    def _check_synced(self, spool: str) -> None:
-        if spool not in self._spool.synced:
-            raise StoreError(f"{self._spool.path / spool} was not synced before a message names it")
+    async def _expire_suppressions(self, now: float) -> None:
+        work = partial(expire_suppressions, now=now, render=self._render)
+        while await self._carried_out(Change(work=work)):
+            self._parts.watch.look_for_suppressions()
 
-    def _named(self, queue_id: str, spool: str, claimed: bool) -> None:
-        self._spool.synced.discard(spool)
-        if claimed:
-            self._spooled[queue_id] = spool
+    def _shares(self) -> dict[str, Share]:
+        with closing(connecting.connect_to_read(self._path)) as connection:
+            return counting.shares(connection)
 
-    def _forget_spooled(self, settlements: Sequence[Settlement]) -> None:
-        for settlement in settlements:
-            if settlement.ending is Ending.GOES_ON:
-                continue
-            spool = self._spooled.pop(settlement.queue_id, None)
-            if spool and settlement.ending is Ending.DONE:
-                self._spool.remove([spool])
+    def _settled(self, watch: Watch, settlements: Sequence[Settlement], also: Also) -> None:
+        """A strike may have put the first address on the list."""
+        if also.strikes:
+            watch.look_for_suppressions()
+        self._spooled.settled(settlements)
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         reader = self._parts.reader
@@ -296,3 +345,7 @@ class SqliteStore:
                 parts.reader.close()
             parts.watch.close()
         self._pool.shutdown()
+
+
+def _unused(queue_ids: Sequence[str], parked_until: int | None = None) -> list[Row]:
+    return [(number_of(queue_id), parked_until) for queue_id in queue_ids]

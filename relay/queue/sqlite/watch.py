@@ -1,16 +1,19 @@
 """What the event loop asks the store itself, before every attempt: has anything changed?
 
 SQLite answers from shared memory in 3 us (PRAGMA data_version); only when the answer differs is a
-row read (6 us more), and only when an administrator has been at work the toggles.
+row read (6 us more), and only when an administrator has been at work what he has said.
 """
 
 import math
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from sqlite3 import Connection
 
-from relay.model.toggle import Toggle
+from relay.model.ports import Orders
+from relay.model.suppression import Suppression
+from relay.queue.sqlite import pausing, suppressing
 from relay.queue.sqlite.ledger import Ledger, read_ledger
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import micros, toggle_from
@@ -30,6 +33,8 @@ class Watch:
         self._looked_at = -math.inf
         self._told_generation = -1
         self._next_expiry = math.inf
+        self._any_suppression = False
+        self._listed_generation: int | None = None
 
     def note(self, ledger: Ledger) -> None:
         """What the writer has just committed; it may have been overtaken by a look."""
@@ -43,8 +48,8 @@ class Watch:
                 self._look()
         return self._ledger
 
-    def toggles(self) -> dict[str, Toggle] | None:
-        """Those in force, if there was a change or one has run out since the last call."""
+    def orders(self) -> Orders | None:
+        """Those in force, if there was a change or a toggle has run out since the last call."""
         self._look()
         now = time.time()
         if self._ledger.generation == self._told_generation and now < self._next_expiry:
@@ -57,7 +62,25 @@ class Watch:
             (toggle.until for toggle in toggles.values() if toggle.until is not None),
             default=math.inf,
         )
-        return toggles
+        return Orders(toggles, pausing.stored(self._connection))
+
+    def tell_again(self) -> None:
+        """The next call of ``orders`` answers, even if nothing has changed until then."""
+        self._told_generation = -1
+
+    def suppressed(self, tenant: str, addresses: Collection[str]) -> dict[str, Suppression]:
+        """An empty list is known to be empty until it is heard of a change."""
+        generation = self._ledger.generation
+        if generation != self._listed_generation:
+            self._any_suppression = suppressing.any_at_all(self._connection)
+            self._listed_generation = generation
+        if not self._any_suppression:
+            return {}
+        return suppressing.found(self._connection, tenant, addresses, time.time())
+
+    def look_for_suppressions(self) -> None:
+        """This relay may have added the first, or forgotten the last."""
+        self._listed_generation = None
 
     def close(self) -> None:
         self._connection.close()

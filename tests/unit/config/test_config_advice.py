@@ -70,7 +70,7 @@ def test_a_sound_configuration_gets_none(loads: Loads) -> None:
         (
             "  two: {host: two.example}\n",
             "  two: {host: two.example}\n  three: {host: three.example}\n",
-            ["5:3: upstreams.three: no tenant and no default names it"],
+            ["5:3: upstreams.three: no tenant, class or default names it"],
         ),
         ("hostname: web01.example", "hostname: web01", ["1:1: hostname: web01 has no domain"]),
         (
@@ -89,6 +89,67 @@ def test_a_sound_configuration_gets_none(loads: Loads) -> None:
             "listen: [{address: 127.0.0.1:25, auth: none}]\n"
             "clients: {users: {crm: {password_hash: $argon2id$x}}}\nhostname",
             ["2:11: clients.users: no listener lets them log in: set its auth"],
+        ),
+        (
+            "upstream: two, owner",
+            "upstream: two, failover: {to: [one]}, owner",
+            ['8:70: tenants.globex.failover.to[0]: has credentials, and tenant "acme" sends by it'],
+        ),
+        (
+            "upstream: two, owner",
+            "upstream: two, pilot: {upstream: one, percent: 5}, owner",
+            ['8:62: tenants.globex.pilot.upstream: has credentials, and tenant "acme" sends by it'],
+        ),
+        (
+            "hostname",
+            "classes: {otp: {match: {user: crm}, upstream: one}}\n"
+            "clients: {users: {crm: {password_hash: $argon2id$x}}}\nhostname",
+            ['1:37: classes.otp.upstream: has credentials, and tenant "acme" sends by it: others'],
+        ),
+        (
+            "default: {upstream: two}\n",
+            "",
+            ["6:50: tenants.acme.owner: no alert could be mailed to an owner: set alerts.upstream"],
+        ),
+        (
+            "hostname",
+            "alerts: {webhook: http://hooks.example/x}\nhostname",
+            ["1:10: alerts.webhook: alerts would cross the network in clear text: use https"],
+        ),
+        (
+            "hostname",
+            "alerts: {webhook: env:NONE}\nhostname",
+            ["1:10: alerts.webhook: env:NONE: the variable NONE is not set"],
+        ),
+        (
+            "hostname",
+            "alerts: {webhook: env:KEY}\nhostname",
+            ["1:10: alerts.webhook: is not a URL that begins with https:// or http://"],
+        ),
+        (
+            "{host: two.example}",
+            "{provider: ses, region: eu-west-11, host: two.example}",
+            ['4:24: upstreams.two.region: "eu-west-11" is none that we know of; did you mean "eu-'],
+        ),
+        (
+            "{host: two.example}",
+            "{provider: brevo, region: eu-west-1}",
+            ["4:26: upstreams.two.region: is of no use to this preset: where Brevo's host is"],
+        ),
+        (
+            "{host: two.example}",
+            "{provider: sendgrid}",
+            ["4:3: upstreams.two: there is no password, without which Twilio SendGrid takes no"],
+        ),
+        (
+            "{host: one.example, ",
+            "{provider: microsoft365, ",
+            ["3:46: upstreams.one.password: Microsoft 365 turns passwords for SMTP off at the end"],
+        ),
+        (
+            "{host: one.example, username: u, password: env:KEY}",
+            "{provider: postmark, password: env:NONE}",
+            ["3:29: upstreams.one.password: env:NONE: the variable NONE is not set"],
         ),
         (
             "hostname",
@@ -143,7 +204,7 @@ def test_without_tenants_there_is_nobody_to_be_bound_to(loads: Loads) -> None:
 
 def test_an_upstream_without_credentials_may_be_shared(loads: Loads) -> None:
     assert advice(loads, SOUND.replace("upstream: one, owner", "upstream: two, owner")) == [
-        "config.yaml:3:3: upstreams.one: no tenant and no default names it"
+        "config.yaml:3:3: upstreams.one: no tenant, class or default names it"
     ]
 
 
@@ -161,3 +222,38 @@ def test_an_empty_configuration_refuses_all_mail(loads: Loads) -> None:
     assert advice(loads, "hostname: web01.example\n") == [
         "config.yaml: there are no tenants and no default: all mail is refused"
     ]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "alerts: {email: ops@platform.example}\n" + SOUND.replace(", owner: b@globex.example", ""),
+        "alerts: {upstream: two}\n" + SOUND.replace("default: {upstream: two}\n", ""),
+        "alerts: {webhook: https://hooks.example/x}\n" + SOUND,
+        "alerts: {webhook: http://127.0.0.1:8080/x}\n" + SOUND,
+        SOUND.replace("two: {host: two.example}", "two: {provider: ses, region: EU-West-1}"),
+        SOUND.replace("host: one.example, username: u", "provider: sendgrid"),
+        SOUND.replace("upstream: one, owner", "upstream: one, failover: {to: [two]}, owner"),
+    ],
+)
+def test_what_is_well_done_gets_no_advice(loads: Loads, kept: str) -> None:
+    Path("config.yaml").touch(mode=0o640)
+    assert advice(loads, kept) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "tenants.acme: {failover: {to: [three]}}",
+        "tenants.acme: {pilot: {upstream: three, percent: 0}}",
+        "classes: {otp: {match: {sender: '*'}, upstream: three}}",
+        "alerts: {upstream: three}",
+    ],
+)
+def test_whatever_names_an_upstream_uses_it(loads: Loads, use: str) -> None:
+    text = SOUND.replace("  two:", "  three: {host: three.example}\n  two:")
+    if use.startswith("tenants"):
+        text = text.replace("upstream: one, ", f"upstream: one, {use.partition('{')[2][:-1]}, ")
+    else:
+        text += use + "\n"
+    assert advice(loads, text) == []

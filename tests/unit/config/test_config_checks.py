@@ -16,6 +16,71 @@ BROKEN = {
         UPSTREAMS + "default: {upstream: platform}\n",
         ['default.upstream: no upstream named "platform" (there is: one, two)'],
     ),
+    "upstreams that other ways name are not there": (
+        UPSTREAMS
+        + "default: {upstream: one}\n"
+        + "tenants:\n  a:\n    domains: [a.example]\n    upstream: one\n"
+        + "    failover: {to: [two, tow]}\n    pilot: {upstream: onee, percent: 1}\n"
+        + "classes: {otp: {match: {sender: '*'}, upstream: tow}}\nalerts: {upstream: too}\n",
+        [
+            'tenants.a.failover.to[1]: no upstream named "tow"; did you mean "two"?',
+            'tenants.a.pilot.upstream: no upstream named "onee"; did you mean "one"?',
+            'classes.otp.upstream: no upstream named "tow"; did you mean "two"?',
+            'alerts.upstream: no upstream named "too"; did you mean "two"?',
+        ],
+    ),
+    "users that classes name are not there": (
+        "clients: {users: {crm: {password_hash: $argon2id$}}}\n"
+        "classes: {a: {match: {user: cmr}}, b: {match: {user: [crm, x]}}}\n",
+        [
+            'classes.a.match.user: no user named "cmr" under clients.users; did you mean "crm"?',
+            'classes.b.match.user: no user named "x" under clients.users (there is: crm)',
+        ],
+    ),
+    "failover and pilot lead back": (
+        UPSTREAMS
+        + "tenants:\n  a:\n    domains: [a.example]\n    upstream: one\n"
+        + "    failover: {to: [two, one, two]}\n"
+        + "    pilot: {upstream: one, senders: [a@a.example]}\n",
+        [
+            'tenants.a.failover.to[1]: "one" is the tenant\'s upstream itself',
+            'tenants.a.failover.to[2]: "two" stands here twice',
+            'tenants.a.pilot.upstream: "one" is the tenant\'s upstream itself',
+        ],
+    ),
+    "failover and pilot of a tenant that lives on the default": (
+        UPSTREAMS
+        + "default: {upstream: one}\ntenants:\n  a:\n    domains: [a.example]\n"
+        + "    failover: {to: [two]}\n    pilot: {upstream: two, percent: 5}\n",
+        [
+            "tenants.a.failover: is of no use: the tenant has no upstream, and lives on the",
+            "tenants.a.pilot: is of no use: the tenant has no upstream, and lives on the",
+        ],
+    ),
+    "a pilot is for nobody": (
+        UPSTREAMS + "tenants: {a: {domains: [a.example], upstream: one, pilot: {upstream: two}}}\n",
+        ["tenants.a.pilot: is for nobody: give it percent, recipients or senders"],
+    ),
+    "alerts have no way": (
+        UPSTREAMS + "alerts: {email: ops@platform.example}\n",
+        ["alerts.email: has no way: set alerts.upstream, or a default"],
+    ),
+    "a region is missing, or of no use": (
+        "upstreams:\n  a: {provider: ses}\n  b: {host: b.example, region: eu-west-1}\n",
+        [
+            "upstreams.a.region: is missing: the host of ses depends on it; like us-east-1",
+            "upstreams.b.region: is of no use: only the preset of a provider asks for it",
+        ],
+    ),
+    "a class of its own way of retrying never retries": (
+        UPSTREAMS
+        + "classes:\n  a: {match: {sender: '*'}, give_up_after: 10s}\n"
+        + "  b: {match: {sender: '*'}, retry: {first: 2h}}\n",
+        [
+            "classes.a.retry.first: nothing would be tried twice: give_up_after is 10s",
+            "classes.b.retry.first: the first wait (7200s) is longer than the longest (3600s)",
+        ],
+    ),
     "tenants that listeners and clients name are not there": (
         UPSTREAMS
         + "listen: [{address: 127.0.0.1:25, tenants: [amce]}]\n"
@@ -57,10 +122,12 @@ BROKEN = {
         ],
     ),
     "half a pair of credentials": (
-        "upstreams: {a: {host: a.example, username: x}, b: {host: b.example, password: env:B}}\n",
+        "upstreams:\n  a: {host: a.example, username: x}\n  b: {host: b.example, password: env:B}\n"
+        "  c: {provider: zoho, password: env:B}\n",
         [
             "upstreams.a.username: there is no password beside it",
             "upstreams.b.password: there is no username beside it",
+            "upstreams.c.password: there is no username beside it; for Zoho Mail it is the mailbox",
         ],
     ),
     "a CA is not there": (
@@ -95,6 +162,18 @@ KEPT = {
     "  b: {host: localhost, tls: none}\n  c: {host: '::1', tls: none}\n",
     "one port on several addresses": UPSTREAMS
     + "listen: [127.0.0.1:25, 127.0.0.2:25, '[::]:25', 127.0.0.1:26, 127.0.0.1:0, 127.0.0.1:0]\n",
+    "failover by the default's upstream": UPSTREAMS
+    + "default: {upstream: one}\n"
+    + "tenants: {a: {domains: [a.example], upstream: two, failover: {to: [one]}}}\n",
+    "a pilot at rest": UPSTREAMS
+    + "tenants: {a: {domains: [a.example], upstream: one, pilot: {upstream: two, percent: 0}}}\n",
+    "alerts by an upstream": UPSTREAMS + "alerts: {email: a@b.example, upstream: one}\n",
+    "alerts by the default": UPSTREAMS + "alerts: {email: a@b.example}\ndefault: {upstream: one}\n",
+    "alerts by a webhook": "alerts: {email: a@b.example, webhook: https://hooks.example}\n",
+    "a class with a schedule of its own": "classes:\n"
+    "  a: {match: {sender: '*'}, give_up_after: 40s}\n"
+    "  b: {match: {sender: '*'}, retry: {first: 1s, give_up_after: 10s}}\n",
+    "a host of one's own needs no region": "upstreams: {a: {provider: ses, host: a.example}}\n",
     "nothing rewritten": UPSTREAMS + "default: {upstream: one, rewrite_from: never}\n",
 }
 
@@ -106,6 +185,40 @@ def test_a_broken_rule_is_told(problems: Callable[..., list[str]], rule: str) ->
     assert len(found) == len(expected), found
     for message, beginning in zip(found, expected, strict=True):
         assert message.startswith(beginning)
+
+
+def test_nothing_is_said_of_what_rests_on_a_mistake(problems: Callable[..., list[str]]) -> None:
+    text = """\
+upstreams:
+  one: {provider: sess}
+  two: {provider: ses, region: 5}
+  three: {provider: [ses], region: eu-west-1}
+  four: {provider: postmark, password: 'sealed:x'}
+  five: {host: five.example}
+tenants:
+  a: {domains: [a.example], upstream: [one], failover: {to: [two]}}
+  b: {domains: [b.example], upstream: one, failover: {to: [one, 5]}}
+  c: {domains: [c.example], upstream: one, pilot: {upstream: two, percent: many}}
+alerts: {email: ops@platform.example, webhook: ftp://hooks.example}
+retry: {give_up_after: 1}
+classes:
+  otp: {match: {sender: '*'}, upstream: one, give_up_after: 1}
+  late: {match: {sender: '*'}, retry: {first: 3d}}
+"""
+    found = [problem.partition(": ")[2].partition(": ")[0] for problem in problems(text)]
+    assert found == [
+        "upstreams.one.provider",
+        "upstreams.two.region",
+        "upstreams.three.provider",
+        "upstreams.four.password",
+        "tenants.a.upstream",
+        "tenants.b.failover.to[1]",
+        "tenants.c.pilot.percent",
+        "alerts.webhook",
+        "retry.give_up_after",
+        "classes.otp.give_up_after",
+        "classes.late.retry.first",
+    ]
 
 
 @pytest.mark.parametrize("rule", sorted(KEPT))

@@ -78,9 +78,80 @@ def test_values_are_yaml(loads: Callable[..., Config]) -> None:
     assert config.retry.first == 1
 
 
+def test_other_ways_classes_and_alerts_can_be_overridden(loads: Callable[..., Config]) -> None:
+    config = loads(
+        FILE + "classes: {bulk: {match: {sender: '*', header: {List-Unsubscribe: x}}}}\n",
+        {
+            "RELAY_UPSTREAMS__PLATFORM__LIMITS__PER_SECOND": "0.5",
+            "RELAY_UPSTREAMS__PLATFORM__PROVIDER": "sendgrid",
+            "RELAY_DEFAULT__PER_TENANT__PER_DAY": "5",
+            "RELAY_TENANTS__ACME__FAILOVER": "{to: [platform]}",
+            "RELAY_TENANTS__ACME__FAILOVER__AFTER": "2m",
+            "RELAY_TENANTS__ACME__PILOT__UPSTREAM": "platform",
+            "RELAY_TENANTS__ACME__PILOT__PERCENT": "12.5",
+            "RELAY_TENANTS__ACME__ACKNOWLEDGE": "relayed",
+            "RELAY_TENANTS__ACME__DSN": "true",
+            "RELAY_CLASSES__BULK__PRIORITY": "low",
+            "RELAY_CLASSES__BULK__MATCH__SENDER": "[acme.example]",
+            "RELAY_CLASSES__BULK__MATCH__HEADER__LIST_UNSUBSCRIBE": "'mailto:'",
+            "RELAY_CLASSES__BULK__RETRY__FIRST": "1s",
+            "RELAY_SUPPRESSION__AUTOMATIC": "false",
+            "RELAY_ALERTS__WEBHOOK": "https://hooks.example/#s3cret",
+        },
+    )
+    platform, acme, bulk = config.upstreams["platform"], config.tenants["acme"], config.classes
+    assert platform.limits.per_second == 0.5
+    assert (platform.provider, platform.host) == ("sendgrid", "smtp.platform.example")
+    assert config.default is not None
+    assert config.default.per_tenant.per_day == 5
+    assert acme.failover is not None
+    assert (acme.failover.to, acme.failover.after) == (("platform",), 120)
+    assert acme.pilot is not None
+    assert acme.pilot.percent == 12.5
+    assert (acme.acknowledge.mode, acme.dsn) == ("relayed", True)
+    assert (bulk["bulk"].priority, bulk["bulk"].retry.first) == ("low", 1)
+    assert str(bulk["bulk"].match.sender[0]) == "acme.example"
+    assert bulk["bulk"].match.header["List-Unsubscribe"].search("<mailto:a@b.c>")
+    assert config.suppression.automatic is False
+    assert config.alerts.webhook is not None
+    assert config.alerts.webhook.reveal() == "https://hooks.example/#s3cret"
+    assert config.alerts.webhook.reference == "env:RELAY_ALERTS__WEBHOOK"
+
+
+def test_a_short_form_is_overridden_as_a_whole(problems: Callable[..., list[str]]) -> None:
+    """The variable would otherwise be passed over without a word."""
+    text = FILE.replace("domains:", "acknowledge: relayed, domains:")
+    variable = "RELAY_TENANTS__ACME__ACKNOWLEDGE__WITHIN"
+    assert problems(text, {variable: "5s"}) == [
+        f"{variable}: tenants.acme.acknowledge.within: tenants.acme.acknowledge is a plain value: "
+        "override that one"
+    ]
+
+
+def test_smtp_variables_may_say_the_provider_by_the_long_name() -> None:
+    environ = {
+        "RELAY_SMTP_PASSWORD": "s3cret",
+        "RELAY_UPSTREAMS__SMTP__PROVIDER": "sendgrid",
+    }
+    upstream = load(None, environ).upstreams["smtp"]
+    assert (upstream.host, upstream.port) == ("smtp.sendgrid.net", 465)
+    assert upstream.username is not None
+    assert upstream.username.reveal() == "apikey"
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
+        (
+            {"RELAY_UPSTREAMS__PLATFORM__PROVIDER": "sendgird"},
+            "RELAY_UPSTREAMS__PLATFORM__PROVIDER: upstreams.platform.provider: no provider named "
+            '"sendgird"; did you mean "sendgrid"?',
+        ),
+        (
+            {"RELAY_TENANTS__ACME__FAILOVER": "{to: [plattform]}"},
+            "RELAY_TENANTS__ACME__FAILOVER: tenants.acme.failover.to[0]: no upstream named "
+            '"plattform"; did you mean "platform"?',
+        ),
         (
             {"RELAY_UPSTREAMS__ACME_SENDGRID__PASWORD": "x"},
             'RELAY_UPSTREAMS__ACME_SENDGRID__PASWORD: names no setting: there is no "PASWORD"; '

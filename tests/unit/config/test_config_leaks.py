@@ -42,6 +42,22 @@ def test_a_secret_in_the_file_is_not_shown(loads: Callable[..., Config], entry: 
     assert raised.value.__context__ is None
 
 
+def test_the_token_of_a_webhook_is_not_shown(loads: Callable[..., Config]) -> None:
+    text = "alerts: {webhook: 'URL'}\nupstreams: {one: {host: a.example}}\n"
+    for url in ("hooks.example/s3cret", "https://h:s3cret/", "https://[s3cret/", "ftp://s3cret"):
+        with pytest.raises(ConfigError) as raised:
+            loads(text.replace("URL", url))
+        assert CANARY not in "".join(traceback.format_exception(raised.value))
+    config = loads(text.replace("URL", "http://hooks.example/s3cret"))
+    assert CANARY not in repr(config) + config.model_dump_json(exclude={"places"})
+    assert CANARY not in "".join(map(str, warnings(config)))
+
+
+def test_what_a_webhook_refers_to_is_not_shown(loads: Callable[..., Config]) -> None:
+    config = loads("alerts: {webhook: env:HOOK}\n", {"HOOK": "hooks.example/s3cret"})
+    assert CANARY not in "".join(map(str, warnings(config)))
+
+
 @pytest.mark.parametrize(
     "store", ["postgresql://u:s3cret@h/d", "postgres://u:s3cret@h/d", "sqlite://u:s3cret@h/d"]
 )

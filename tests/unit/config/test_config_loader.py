@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -96,6 +97,74 @@ def test_tenants_and_default_know_their_identity(loads: Callable[..., Config]) -
     assert config.default is not None
     assert config.default.from_ == Mailbox("Platform", "noreply@platform.example")
     assert config.default.rewrite_from == "always"
+
+
+def test_a_tenant_can_have_other_ways(loads: Callable[..., Config]) -> None:
+    config = loads(
+        """\
+upstreams: {one: {host: one.example}, two: {host: two.example}}
+default: {upstream: two, per_tenant: {per_second: 0.5, per_hour: 300}}
+tenants:
+  acme:
+    domains: [acme.example]
+    upstream: one
+    failover: {to: [two], after: 0s}
+    pilot: {upstream: two, percent: 2.5, recipients: [QA@Acme.example], senders: [a@b.example]}
+    acknowledge: {mode: relayed, within: 2s}
+    dsn: true
+  globex: {domains: [globex.example], upstream: one, failover: {to: [two]}, acknowledge: relayed}
+"""
+    )
+    acme, globex = config.tenants["acme"], config.tenants["globex"]
+    assert acme.failover is not None
+    assert (acme.failover.to, acme.failover.after) == (("two",), 0)
+    assert acme.pilot is not None
+    assert (acme.pilot.upstream, acme.pilot.percent) == ("two", 2.5)
+    assert acme.pilot.recipients == ("QA@acme.example",)
+    assert acme.pilot.senders == ("a@b.example",)
+    assert (acme.acknowledge.mode, acme.acknowledge.within, acme.dsn) == ("relayed", 2, True)
+    assert globex.failover is not None
+    assert (globex.failover.after, globex.pilot, globex.dsn) == (60, None, False)
+    assert (globex.acknowledge.mode, globex.acknowledge.within) == ("relayed", 10)
+    assert config.default is not None
+    caps = config.default.per_tenant
+    assert (caps.per_second, caps.per_minute, caps.per_hour, caps.per_day) == (0.5, None, 300, None)
+
+
+def test_what_is_not_said_changes_nothing(loads: Callable[..., Config]) -> None:
+    config = loads(WHOLE)
+    acme, limits = config.tenants["acme"], config.upstreams["two"].limits
+    assert (acme.failover, acme.pilot, acme.dsn) == (None, None, False)
+    assert (acme.acknowledge.mode, acme.acknowledge.within) == ("queued", 10)
+    assert {limits.per_second, limits.per_minute, limits.per_hour, limits.per_day} == {None}
+    assert config.default is not None
+    assert set(dict(config.default.per_tenant).values()) == {None}
+    assert config.classes == {}
+    alerts, suppression = config.alerts, config.suppression
+    assert (alerts.email, alerts.webhook, alerts.upstream, alerts.gather) == (None, None, None, 300)
+    assert (suppression.automatic, suppression.after) == (True, 2)
+    assert suppression.expire == 30 * 86400
+
+
+def test_alerts_can_go_by_a_secret_webhook(loads: Callable[..., Config]) -> None:
+    text = "alerts: {email: Ops <ops@platform.example>, webhook: env:HOOK, gather: 0s}\n"
+    alerts = loads(text, {"HOOK": "https://hooks.example/x"}).alerts
+    assert alerts.webhook is not None
+    assert alerts.webhook.reveal() == "https://hooks.example/x"
+    assert alerts.email == Mailbox("Ops", "ops@platform.example")
+    assert alerts.gather == 0
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(was_enabled: bool) -> None:
+    """load() pauses the collector, also where it raises."""
+    try:
+        (gc.enable if was_enabled else gc.disable)()
+        with pytest.raises(ConfigError):
+            load(None, {})
+        assert gc.isenabled() is was_enabled
+    finally:
+        gc.enable()
 
 
 def test_users_may_log_in_where_that_is_safe(loads: Callable[..., Config]) -> None:

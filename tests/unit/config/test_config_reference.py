@@ -65,7 +65,7 @@ def test_what_the_example_shows_disabled_is_sound_too(tmp_path: Path) -> None:
 def test_the_examples_disabled_values_are_the_defaults(tmp_path: Path) -> None:
     enabled = tmp_path / "config.yaml"
     text = EXAMPLE.read_text()
-    for section in ("limits", "timeouts", "queue", "audit"):
+    for section in ("limits", "timeouts", "queue", "suppression", "audit"):
         start = text.index(f"\n{section}:\n")
         body = re.split(r"\n\n", text[start:])[0]
         enabled.write_text(DISABLED.sub(r"\1", body))
@@ -87,11 +87,17 @@ def test_the_schema_is_of_what_stands_in_a_file() -> None:
     assert "from" in tenant
     assert "name" not in tenant
     upstream = json_schema()["$defs"]["Upstream"]
-    assert upstream["required"] == ["host"]
+    assert "required" not in upstream
+    assert upstream["anyOf"] == [{"required": ["host"]}, {"required": ["provider"]}]
+    assert "ses" in upstream["properties"]["provider"]["enum"]
     assert "default" not in upstream["properties"]["port"]
     listen = json_schema()["properties"]["listen"]
     assert listen["default"] == ["127.0.0.1:25"]
     assert [option.get("type") for option in listen["items"]["anyOf"]] == ["string", None]
+    acknowledge = tenant["acknowledge"]
+    assert (acknowledge["default"], acknowledge["anyOf"][0]["enum"][1]) == ("queued", "relayed")
+    sender = json_schema()["$defs"]["Match"]["properties"]["sender"]
+    assert [option["type"] for option in sender["anyOf"]] == ["string", "array"]
 
 
 def test_the_verb_prints_the_schema() -> None:

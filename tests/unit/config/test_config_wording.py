@@ -58,7 +58,71 @@ UPSTREAM = "upstreams: {one: {host: one.example}}\n"
         ("upstreams: {a: {host: a.example, tls: no}}\n", "YAML reads no as false: write none, st"),
         ("upstreams: {a: {host: a.example, tls: tls}}\n", 'implicit, not "tls"'),
         ("upstreams: {a: {host: a.example, tls: [none]}}\n", "must be none, starttls or implicit"),
-        ("upstreams: {a: {host: a.example, provider: ses}}\n", "upstreams.a.provider: unknown key"),
+        ("upstreams: {a: {host: a.example, providr: ses}}\n", 'key; did you mean "provider"?'),
+        (
+            "upstreams: {a: {provider: sengrid}}\n",
+            '1:17: upstreams.a.provider: no provider named "sengrid"; did you mean "sendgrid"?',
+        ),
+        ("upstreams: {a: {provider: SES, region: x}}\n", 'named "SES"; did you mean "ses"?'),
+        ("upstreams: {a: {provider: ses, region: EU West}}\n", '"EU West" is no region: write it'),
+        ("upstreams: {a: {host: a.b, limits: {per_second: 0}}}\n", "must be 0.001 or more"),
+        ("upstreams: {a: {host: a.b, limits: {per_second: .nan}}}\n", "must be 100000 or less"),
+        (
+            "upstreams: {a: {host: a.b, limits: {per_day: 0.5}}}\n",
+            "must be a whole number, not 0.5",
+        ),
+        (
+            "upstreams: {a: {host: a.b, limits: {counts: mails}}}\n",
+            "must be messages or recipients",
+        ),
+        ("tenants: {a: {failover: {to: []}}}\n", "to: is empty: name one, or remove the key"),
+        ("tenants: {a: {failover: {to: one}}}\n", "must be a list: write [one]"),
+        ("tenants: {a: {failover: {after: 5m}}}\n", "tenants.a.failover.to: is missing"),
+        ("tenants: {a: {pilot: {percent: 10}}}\n", "tenants.a.pilot.upstream: is missing"),
+        ("tenants: {a: {pilot: {percent: 101}}}\n", "must be 100 or less"),
+        ("tenants: {a: {pilot: {percent: 10%}}}\n", 'must be a number, not "10%"'),
+        (
+            "tenants: {a: {acknowledge: relay}}\n",
+            'acknowledge: must be queued or relayed, not "relay"; did you mean "relayed"?',
+        ),
+        (
+            "tenants: {a: {acknowledge: {mode: relayed, within: 6m}}}\n",
+            "1s or more, and 5m or less",
+        ),
+        ("tenants: {a: {acknowledge: {within: 1s}}}\n", "acknowledge.mode: is missing"),
+        ("tenants: {a: {dsn: 'yes'}}\n", "must be true or false, without quotes"),
+        ("classes: {a: {priority: low}}\n", "classes.a.match: is missing"),
+        ("classes: {a: {match: {}}}\n", 'is empty: if every message is meant, write {sender: "*"}'),
+        ("classes: {a: {match: {sender: []}}}\n", "match.sender: is empty: name one"),
+        ("classes: {a: {match: {header: {}}}}\n", "match.header: is empty: name one"),
+        ("classes: {a: {match: {header: {'X A': x}}}}\n", '"X A" can\'t be the name of a header'),
+        ("classes: {a: {match: {subject: '('}}}\n", '"(" is no regular expression: missing ), unt'),
+        ("classes: {a: {match: {subject: '[[a]'}}}\n", '"[[a]" is no regular expression: Possible'),
+        ("classes: {a: {match: {subject: 'a{99999999999}'}}}\n", "is no regular expression"),
+        ("classes: {a: {match: {subject: ''}}}\n", "is empty: it would be found everywhere"),
+        (f"classes: {{a: {{match: {{subject: {'x' * 501}}}}}}}\n", "is longer than 500 characters"),
+        ("classes: {a: {match: {sender: a@b@c d}}}\n", "is neither an address nor a domain"),
+        (
+            "classes: {a: {match: {sender: 'a?@b.c'}}}\n",
+            'only "*" stands for other characters here',
+        ),
+        ("classes: {a: {match: {sender: [b.c, 'a b']}}}\n", 'match.sender[1]: "a b" is neither an'),
+        (
+            "classes: {a: {match: {recipient: '*ü*.example'}}}\n",
+            "is neither an address nor a domain",
+        ),
+        ("classes: {a: {priority: urgent}}\n", 'must be high, normal or low, not "urgent"'),
+        ("classes: {a: {suppression: off}}\n", "YAML reads off as false: write obey or ignore"),
+        (
+            "classes: {a: {match: {sender: a}, give_up_after: 5m, retry: {give_up_after: 5m}}}\n",
+            "classes.a: says give_up_after twice",
+        ),
+        ("suppression: {after: 0}\n", "must be 1 or more"),
+        ("alerts: {webhook: hooks.example}\n", "is not a URL that begins with https:// or http://"),
+        ("alerts: {webhook: 'https://:443/'}\n", "is not a URL that begins with"),
+        ("alerts: {webhook: 'https://a.example:port/'}\n", "is not a URL that begins with"),
+        ("alerts: {webhook: 5}\n", "must be text: put the number in quotes"),
+        ("alerts: {email: ops}\n", '"ops" is not a mail address'),
         ("upstreams: {a: {host: a.example, ca_file: ca.pem}}\n", '"ca.pem" is not a whole path'),
         ("listen: 127.0.0.1:25\n", "1:1: listen: must be a list: write [127.0.0.1:25]"),
         ("listen: [localhost:25]\n", "1:10: listen[0]: write 127.0.0.1:25"),
@@ -89,8 +153,10 @@ def keys_of_schema(part: dict[str, Any], definitions: dict[str, Any]) -> Any:
         return {k: keys_of_schema(v, definitions) for k, v in part["properties"].items()}
     if isinstance(part.get("additionalProperties"), dict):
         return {"name": keys_of_schema(part["additionalProperties"], definitions)}
+    if "anyOf" in part:
+        return keys_of_schema(part["anyOf"][-1], definitions)
     if part.get("type") == "array":
-        return [keys_of_schema(part["items"].get("anyOf", [part["items"]])[-1], definitions)]
+        return [keys_of_schema(part["items"], definitions)]
     return None
 
 

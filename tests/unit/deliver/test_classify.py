@@ -1,5 +1,6 @@
 """The table of DESIGN's failures: phase and reply to cause, scope, and whether it is final."""
 
+import errno
 import socket
 import ssl
 
@@ -58,12 +59,43 @@ def test_replies(phase: Phase, reply: str, cause: str, scope: str, permanent: bo
         (Phase.AFTER_DOT, ConnectionResetError(), "outcome_unknown"),
         (Phase.AFTER_DOT, TimeoutError(), "outcome_unknown"),
         (Phase.MAIL, ValueError("odd"), "protocol_error"),
+        (Phase.CONNECT, OSError(errno.EMFILE, "too many open files"), "local_error"),
+        (Phase.CONNECT, OSError(errno.ENETUNREACH, "no network"), "connection_refused"),
+        (Phase.BANNER, ConnectionResetError(), "connection_lost"),
+        (Phase.EHLO, ssl.SSLError("record layer failure"), "tls_handshake_failed"),
+        (Phase.TLS, ssl.SSLCertVerificationError("self-signed"), "certificate_invalid"),
+        (Phase.CONTENT, BrokenPipeError(), "connection_lost"),
+        (Phase.AFTER_DOT, ssl.SSLError("eof"), "outcome_unknown"),
+        (Phase.AFTER_DOT, ValueError("odd"), "outcome_unknown"),
     ],
 )
 def test_exceptions_never_fail_a_message(phase: Phase, error: Exception, cause: str) -> None:
     trouble = of_exception(phase, error)
     assert isinstance(trouble, Deferred)
     assert trouble.cause == cause
+    assert trouble.remedy == REMEDIES[trouble.cause]
+
+
+@pytest.mark.parametrize(
+    ("phase", "cause", "scope"),
+    [
+        (Phase.CONNECT, "connect_timeout", "upstream"),
+        (Phase.BANNER, "reply_timeout", "upstream"),
+        (Phase.EHLO, "reply_timeout", "upstream"),
+        (Phase.TLS, "tls_handshake_failed", "upstream"),
+        (Phase.AUTH, "reply_timeout", "upstream"),
+        (Phase.MAIL, "reply_timeout", "upstream"),
+        (Phase.RCPT, "reply_timeout", "upstream"),
+        (Phase.DATA, "reply_timeout", "upstream"),
+        (Phase.CONTENT, "reply_timeout", "upstream"),
+        (Phase.AFTER_DOT, "outcome_unknown", "message"),
+    ],
+)
+def test_silence(phase: Phase, cause: str, scope: str) -> None:
+    trouble = of_silence(phase)
+    assert isinstance(trouble, Deferred)
+    assert (trouble.cause, trouble.scope) == (cause, scope)
+    assert phase in trouble.detail
 
 
 @pytest.mark.parametrize("phase", [p for p in Phase if p is not Phase.RCPT])
@@ -72,10 +104,6 @@ def test_only_recipients_and_content_can_fail(phase: Phase, code: int) -> None:
     trouble = of_reply(phase, Reply(code, None, "x"))
     about_content = {Phase.DATA, Phase.CONTENT, Phase.AFTER_DOT}
     assert isinstance(trouble, Deferred) or (phase in about_content and code >= 500)
-
-
-def test_silence_after_the_dot_is_an_unknown_outcome() -> None:
-    assert of_silence(Phase.AFTER_DOT).cause is Cause.OUTCOME_UNKNOWN
 
 
 def test_every_cause_has_a_remedy() -> None:

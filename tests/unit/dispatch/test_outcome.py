@@ -1,6 +1,7 @@
 """From results to what is stored and told."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -39,10 +40,11 @@ def message(recipients: int, *, age_s: float = 0, attempt: int = 1) -> Message:
     )
 
 
-def settle(mail: Message, *results: Result, schedule: Schedule = SCHEDULE):
-    outcome = Outcome(
-        Way("up", "tenant"), mail.recipients, Attempt(results, "mx[::1]:465", None, 0.1)
-    )
+def settle(
+    mail: Message, *results: Result, schedule: Schedule = SCHEDULE, way_closed: bool = False
+):
+    attempt = Attempt(results, "mx[::1]:465", None, 0.1)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients, attempt, way_closed)
     return Trial.of(mail).settled("acme", outcome, schedule, now=NOW, chance=0.5)
 
 
@@ -97,7 +99,7 @@ def test_the_last_attempt_comes_when_its_time_is_up_and_not_later() -> None:
 
 def test_attempts_count_only_failures_of_ones_own() -> None:
     thrice = Schedule(30, 2, 3600, 10**6, attempts=1)
-    waits, _ = settle(message(1, attempt=9), DOWN, schedule=thrice)
+    waits, _ = settle(message(1, attempt=9), DOWN, schedule=thrice, way_closed=True)
     assert waits.ending is Ending.WAITS
     gives_up, told = settle(message(1), LATER, schedule=thrice)
     assert gives_up.ending is Ending.DEAD
@@ -145,3 +147,53 @@ def test_a_fault_of_this_machine_counts_against_nobody() -> None:
     settlement, _ = settle(message(1), here, schedule=once)
     assert settlement.ending is Ending.WAITS
     assert settlement.recipients[0].attempts == 0
+
+
+def test_what_waits_for_its_way_is_due_at_once_when_that_opens() -> None:
+    settlement, _ = settle(message(1, attempt=9), DOWN, way_closed=True)
+    assert settlement.due == NOW
+    assert settlement.recipients[0].attempts == 0
+
+
+def test_a_failure_of_the_way_is_the_messages_own_until_the_way_is_closed() -> None:
+    settlement, _ = settle(message(1, attempt=9), DOWN)
+    assert settlement.recipients[0].attempts == 1
+    assert settlement.due == pytest.approx(NOW + 30)
+
+
+def test_delays_follow_ones_own_failures_and_not_the_probes() -> None:
+    mail = message(1, attempt=9)
+    mail = replace(mail, recipients=(replace(mail.recipients[0], attempts=2),))
+    settlement, _ = settle(mail, LATER)
+    assert settlement.due == pytest.approx(NOW + 120)
+
+
+def test_an_unknown_outcome_marks_the_recipient_for_ever() -> None:
+    lost = Deferred(Cause.OUTCOME_UNKNOWN, Scope.MESSAGE, detail="no reply in time")
+    settlement, _ = settle(message(1), lost)
+    assert settlement.recipients[0].unknown
+    mail = replace(message(1), recipients=settlement.recipients)
+    settlement, told = settle(mail, OK)
+    assert settlement.recipients[0].unknown
+    assert told[0].fields["possible_duplicate"]
+
+
+def test_a_client_that_has_heard_leaves_no_dead_letter() -> None:
+    mail = message(1)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients, Attempt((NO,), "mx", None, 0.1))
+    settlement, told = Trial.of(mail).settled(
+        "acme", outcome, SCHEDULE, now=NOW, chance=0.5, refused=True
+    )
+    assert settlement.ending is Ending.DONE
+    assert names(told) == ["email.send_failed"]
+
+
+def test_suppressed_recipients_are_left_out_and_the_others_go_on() -> None:
+    trial = Trial.of(message(2))
+    settlement, told = trial.suppressed(trial.message.recipients[:1], NOW)
+    assert settlement.ending is Ending.GOES_ON
+    assert [r.state for r in settlement.recipients] == [State.SUPPRESSED]
+    assert told.name == "email.suppressed"
+    assert trial.untried == {1}
+    settlement, _ = trial.suppressed(trial.message.recipients[1:], NOW)
+    assert settlement.ending is Ending.DONE

@@ -12,7 +12,12 @@ DOCS = (ROOT / "docs/audit.md").read_text()
 def test_every_event_that_is_told_is_described() -> None:
     source = (ROOT / "relay/model/events.py").read_text()
     functions = source.partition("def _of_message")[2]
-    told = set(re.findall(r'"((?:email|tenant|client|queue|store|config|relay)\.\w+)"', functions))
+    told = set(
+        re.findall(
+            r'"((?:email|tenant|client|queue|store|config|relay|upstream|suppression|alert)\.\w+)"',
+            functions,
+        )
+    )
     assert told
     assert told <= set(re.findall(r"`([a-z.]+_?\w*)`", DOCS))
 

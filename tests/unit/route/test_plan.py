@@ -10,7 +10,7 @@ from relay.config import load
 from relay.model.message import Content, Message, Origin, Recipient
 from relay.model.reply import Reply
 from relay.model.toggle import Toggle
-from relay.route.plan import Snapshot, plan, upstream_of_tenant, way_of
+from relay.route.plan import Snapshot, nothing_down, plan, upstreams_of_tenant, way_of
 from relay.route.tenancy import Tenancy
 
 TENANTS: dict[str, Any] = {
@@ -88,7 +88,7 @@ def test_which_way(snapshot: Snapshot, sender: str, kind: str, upstream: str) ->
     way = way_of(snapshot, sender, "", None)
     assert (way.kind, way.upstream) == (kind, upstream)
     assert way.steps
-    assert upstream_of_tenant(snapshot, way.tenant) == upstream
+    assert upstreams_of_tenant(snapshot, way.tenant, nothing_down) == (upstream,)
 
 
 def test_a_toggle_wins_over_the_file_and_holds_for_what_was_asked_before(

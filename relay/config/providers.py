@@ -1,0 +1,209 @@
+"""relay/providers/*.yaml -> checked, frozen values: the presets, and what replies mean anywhere.
+
+A file is read when its provider is first asked for, so that a relay without presets reads none.
+Raises ValueError, naming the file, for data that is not as it should be.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from relay.config.base import Model
+from relay.config.document import read_document
+from relay.model.causes import Cause, Scope
+from relay.model.phase import Phase
+from relay.model.provider import Counts, Endpoint, Provider, ProviderLimits, ReplyRule
+
+_FOLDER = files("relay") / "providers"
+_GENERAL = "general"
+
+
+@cache
+def provider_names() -> tuple[str, ...]:
+    """In alphabetical order."""
+    found = [entry.name for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")]
+    return tuple(sorted({name.removesuffix(".yaml") for name in found} - {_GENERAL}))
+
+
+@cache
+def provider(name: str) -> Provider:
+    """Raises KeyError for a name that is not in provider_names()."""
+    if name not in provider_names():
+        raise KeyError(name)
+    return read_provider(name, _octets(name))
+
+
+@cache
+def providers() -> Mapping[str, Provider]:
+    """All of them, by name."""
+    return MappingProxyType({name: provider(name) for name in provider_names()})
+
+
+@cache
+def general_rules() -> tuple[ReplyRule, ...]:
+    """What a reply means at any server; there is a row for every negative reply."""
+    return read_rules(_GENERAL, _octets(_GENERAL))
+
+
+def _octets(name: str) -> bytes:
+    return (_FOLDER / f"{name}.yaml").read_bytes()
+
+
+def read_provider(name: str, octets: bytes) -> Provider:
+    """The provider that a file of this name and content describes."""
+    return _checked(_ProviderFile, name, octets).provider(name)
+
+
+def read_rules(name: str, octets: bytes) -> tuple[ReplyRule, ...]:
+    """The rows of a file that holds nothing else."""
+    return tuple(row.rule() for row in _checked(_RulesFile, name, octets).replies)
+
+
+_FileT = TypeVar("_FileT", bound=Model)
+
+
+def _checked(kind: type[_FileT], name: str, octets: bytes) -> _FileT:
+    document = read_document(octets, f"{name}.yaml")
+    if document.problems:
+        raise ValueError("\n".join(str(problem) for problem in document.problems))
+    try:
+        return kind.model_validate(document.data)
+    except ValidationError as error:
+        raise ValueError(f"{name}.yaml: {error}") from None
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """One value may stand without brackets, and codes are written as numbers."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(str(item) if type(item) is int else item for item in items)
+
+
+def _pattern(items: tuple[str, ...]) -> re.Pattern[str]:
+    """One that finds any of several, regardless of case."""
+    try:
+        for item in items:
+            re.compile(item)
+    except re.error as error:
+        raise ValueError(f"{item!r} is no regular expression: {error}") from None
+    return re.compile("|".join(f"(?:{item})" for item in items), re.IGNORECASE)
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Source = Annotated[str, Field(pattern=r"^\w.*, \d{4}-\d{2}$")]
+_Code = Annotated[str, Field(pattern=r"^[45](\d\d)?$")]
+_Status = Annotated[str, Field(pattern=r"^[45](\.\d{1,3}){1,2}$")]
+_Host = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.([a-z0-9-]+|\{region\}))+$")]
+_Count = Annotated[int, Field(gt=0, strict=True)]
+_Rate = Annotated[float, Field(gt=0)]
+_FigureT = TypeVar("_FigureT")
+
+
+class _Row(Model):
+    example: Annotated[str, Field(pattern=r"^[45]\d\d \S")]
+    cause: Cause
+    scope: Scope
+    source: _Source
+    codes: Annotated[tuple[_Code, ...], BeforeValidator(_as_tuple)] = Field((), alias="code")
+    statuses: Annotated[tuple[_Status, ...], BeforeValidator(_as_tuple)] = Field((), alias="status")
+    text: tuple[_Text, ...] = ()
+    phases: frozenset[Phase] = frozenset()
+    permanent: Annotated[bool, Field(strict=True)] = False
+    remedy: _Text | None = None
+
+    @model_validator(mode="after")
+    def _makes_a_rule(self) -> Self:
+        self.rule()
+        return self
+
+    def rule(self) -> ReplyRule:
+        return ReplyRule(**dict(self) | {"text": _pattern(self.text) if self.text else None})
+
+
+class _RulesFile(Model):
+    replies: tuple[_Row, ...]
+
+
+class _Endpoint(Model):
+    host: _Host
+    port: Annotated[int, Field(gt=0, lt=65536, strict=True)]
+    tls: Literal["implicit", "starttls"]
+    source: _Source
+
+
+class _Username(Model):
+    literal: _Text | None = None
+    form: _Text | None = None
+    source: _Source
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.literal is None) == (self.form is None):
+            raise ValueError("must have either literal or form")
+        return self
+
+
+class _Figure(Model, Generic[_FigureT]):
+    """What is known, and who says so."""
+
+    value: _FigureT
+    source: _Source
+
+
+class _Limits(Model):
+    connections: _Figure[_Count] | None = None
+    messages_per_connection: _Figure[_Count] | None = None
+    idle_s: _Figure[_Rate] | None = None
+    recipients: _Figure[_Count] | None = None
+    message_bytes: _Figure[_Count] | None = None
+    per_second: _Figure[_Rate] | None = None
+    per_minute: _Figure[_Count] | None = None
+    per_hour: _Figure[_Count] | None = None
+    per_day: _Figure[_Count] | None = None
+    counts: _Figure[Counts] | None = None
+    per_day_counts: _Figure[Counts] | None = None
+
+
+class _ProviderFile(Model):
+    title: _Text
+    endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1)]
+    username: _Username
+    limits: _Limits = Field(default_factory=_Limits)
+    regions: _Figure[tuple[_Text, ...]] | None = None
+    idempotency_header: _Figure[_Text] | None = None
+    notes: tuple[_Text, ...] = ()
+    replies: tuple[_Row, ...] = ()
+
+    def provider(self, name: str) -> Provider:
+        return Provider(
+            name=name,
+            title=self.title,
+            endpoints=tuple(Endpoint(e.host, e.port, e.tls) for e in self.endpoints),
+            username=self.username.literal,
+            username_form=self.username.form or "",
+            limits=ProviderLimits(**{key: figure.value for key, figure in self._figures()}),
+            replies=tuple(row.rule() for row in self.replies),
+            notes=self.notes,
+            sources=tuple(f"{what}: {source}" for what, source in self._sources()),
+            regions=self.regions.value if self.regions else (),
+            idempotency_header=self.idempotency_header.value if self.idempotency_header else None,
+        )
+
+    def _figures(self) -> Iterator[tuple[str, _Figure[Any]]]:
+        """The limits that are named; the others keep their neutral default."""
+        return ((key, figure) for key, figure in self.limits if figure is not None)
+
+    def _sources(self) -> Iterator[tuple[str, str]]:
+        for endpoint in self.endpoints:
+            yield f"{endpoint.host} {endpoint.port} {endpoint.tls}", endpoint.source
+        yield "user name", self.username.source
+        for key, figure in self._figures():
+            yield f"{key} {figure.value}", figure.source
+        if self.regions:
+            yield "regions", self.regions.source
+        if self.idempotency_header:
+            yield self.idempotency_header.value, self.idempotency_header.source

@@ -1,0 +1,60 @@
+"""``acknowledge: relayed``: the application waits for what the first attempt comes to.
+
+The message is committed before, so nothing hangs on it: a relayed message answers with the
+upstream's words, one that was refused for good with the refusal, if the application is still there
+to hear it. Anything else is a 250, and the queue goes on.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from relay.model.message import Message, State
+from relay.model.ports import Client
+from relay.model.reply import Reply
+from relay.model.result import Failed, Result
+
+
+class Acknowledgement:
+    def __init__(self, client: Client) -> None:
+        self._client: Client | None = client
+        self._answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._refused = False
+
+    async def wait(self, within_s: float, *, otherwise: Reply) -> Reply | None:
+        """The upstream's reply, where all recipients were relayed; None where the client has been
+        refused. From its return on nothing is refused any more."""
+        reply = None
+        try:
+            async with asyncio.timeout(within_s):
+                reply = await self._answer
+        except TimeoutError:
+            pass
+        finally:
+            self._client = None
+        return None if self._refused else reply or otherwise
+
+    def refuse(self, results: Sequence[Result]) -> bool:
+        """Every recipient's results; whether the client has been told of the failure of all."""
+        if self._client is None or not all(isinstance(result, Failed) for result in results):
+            return False
+        replies = [r.reply for r in results if isinstance(r, Failed) and r.reply]
+        if len(replies) != len(results):
+            return False
+        self._refused = self._client.refuse(replies[-1])
+        if self._refused:
+            self._client = None
+        return self._refused
+
+    def settled(self, message: Message) -> None:
+        """The attempt is stored."""
+        states = {recipient.state for recipient in message.recipients}
+        replies = [recipient.reply for recipient in message.recipients if recipient.reply]
+        self._resolve(replies[-1] if states == {State.RELAYED} and replies else None)
+
+    def over(self) -> None:
+        """There is nothing more to wait for."""
+        self._resolve(None)
+
+    def _resolve(self, reply: Reply | None) -> None:
+        if not self._answer.done():
+            self._answer.set_result(reply)

@@ -1,0 +1,200 @@
+"""One attempt at a message: route, ask leave, hand over, settle, for each part of its recipients.
+
+It is asked anew which way those go whose way has changed meanwhile. A message whose ways are all
+closed is parked: it goes back to the store until one opens.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from relay.deliver.pool import Deliverer
+from relay.dispatch.acknowledgement import Acknowledgement
+from relay.dispatch.gate import Closed, Gate
+from relay.dispatch.handover import Packer
+from relay.dispatch.lane import HIGH_PRIORITY, Lane
+from relay.dispatch.outcome import Outcome, Trial
+from relay.dispatch.pauses import Ticket
+from relay.dispatch.settling import Settler, Store
+from relay.dispatch.situation import Situation
+from relay.model.address import canonical
+from relay.model.causes import Cause, Scope
+from relay.model.events import Way
+from relay.model.message import Kind, Message
+from relay.model.ports import Queue
+from relay.model.result import Attempt, Deferred
+from relay.model.suppression import Source
+from relay.route.plan import Plan, Route
+
+diagnostics = structlog.get_logger("relay.dispatch")
+
+# By position of a recipient: until when its way is closed.
+ClosedWays = dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What attempts work with."""
+
+    situation: Situation
+    queue: Queue
+    deliverer: Deliverer
+    packer: Packer
+    lane_of: Callable[[str], Lane]
+    store: Store
+
+
+class MessageAttempt:
+    """``run`` once. ``used``: something was tried, or settled."""
+
+    def __init__(
+        self, means: Means, message: Message, acknowledgement: Acknowledgement | None
+    ) -> None:
+        self._means = means
+        self._situation = means.situation
+        self._trial = Trial.of(message)
+        self._settler = Settler(
+            means.situation, means.queue, means.packer, means.store, self._trial, acknowledgement
+        )
+
+    @property
+    def used(self) -> bool:
+        return bool(self._trial.changed)
+
+    async def run(self) -> float | None:
+        """Until when nothing can be tried, where nothing was; the claim is to be returned then.
+        What is left untried, if the relay stops or its ways are closed, is due again."""
+        trial = self._trial
+        closed: ClosedWays = {}
+        try:
+            await self._classify()
+            await self._leave_out_suppressed()
+            if self._situation.is_stale(trial.message):
+                await self._settler.expire()
+            while trial.untried.difference(closed) and not self._situation.stopping:
+                closed = await self._round()
+            if closed and self._situation.is_too_old(trial.message):
+                await self._settler.expire()
+        except Exception as error:
+            await self._settle_local_error(error)
+            return None
+        if trial.untried and trial.changed:
+            await self._settler.cut_short()
+        return min(closed.values(), default=None) if not trial.changed else None
+
+    async def _settle_local_error(self, error: Exception) -> None:
+        """Not the message's fault, nor the upstream's: it waits, and its trail says why."""
+        trial = self._trial
+        diagnostics.error("attempt failed", queue_id=trial.message.queue_id, exc_info=error)
+        detail = f"{type(error).__name__}: {error}"
+        trouble = Deferred(Cause.LOCAL_ERROR, Scope.MESSAGE, detail=detail)
+        recipients = trial.left.recipients
+        attempt = Attempt((trouble,) * len(recipients), None, None, 0.0)
+        outcome = Outcome(Way(None, None), recipients, attempt)
+        await self._settler.settle(trial.message.tenant, outcome)
+
+    async def _classify(self) -> None:
+        """Anew, where the classes are others than when it was accepted."""
+        message = self._trial.message
+        if message.classes_key != self._situation.classes_key and message.kind is Kind.MAIL:
+            header = await self._means.packer.header_of(message)
+            self._trial.message = self._situation.classified(message, header)
+
+    async def _leave_out_suppressed(self) -> None:
+        message = self._trial.message
+        if message.kind is not Kind.MAIL or self._situation.ignores_suppression(message):
+            return
+        addresses = {canonical(r.address): r for r in message.pending}
+        found = self._means.queue.suppressed(message.tenant, list(addresses))
+        if message.priority == HIGH_PRIORITY:
+            found = {a: s for a, s in found.items() if s.source is not Source.AUTOMATIC}
+        recipients = [r for r in message.pending if canonical(r.address) in found]
+        if recipients:
+            await self._settler.suppress(recipients)
+
+    async def _round(self) -> ClosedWays:
+        """Every route of the present plan once."""
+        generation = self._situation.snapshot.generation
+        planned = self._situation.plan(self._trial.left)
+        if len(planned.routes) == 1:
+            return await self._along(planned, planned.routes[0], generation)
+        async with asyncio.TaskGroup() as ways:
+            tasks = [
+                ways.create_task(self._along(planned, route, generation))
+                for route in planned.routes
+            ]
+        closed: ClosedWays = {}
+        for task in tasks:
+            closed |= task.result()
+        return closed
+
+    async def _along(self, planned: Plan, route: Route, generation: int) -> ClosedWays:
+        """Hand over to all recipients of a route, at most as many at once as the upstream takes,
+        each handover settled before the next. Stops short where the way changes, or closes."""
+        if route.upstream is None:
+            await self._settler.settle(planned.tenant, _no_route(route))
+            self._settler.note_no_route()
+            return {}
+        sender = self._trial.message.reverse_path
+        gate = Gate(self._situation, planned.tenant, route, sender)
+        left = route.recipients
+        while left and not self._situation.stopping:
+            some = replace(route, recipients=left[: gate.most_recipients])
+            closed = await self._hand_over(planned.tenant, some, gate, generation)
+            if closed:
+                return dict.fromkeys((r.position for r in left), closed.until)
+            if some.recipients[0].position in self._trial.untried:
+                return {}
+            left = left[len(some.recipients) :]
+        return {}
+
+    async def _hand_over(
+        self, tenant: str, route: Route, gate: Gate, generation: int
+    ) -> Closed | None:
+        """One handover in the upstream's lane, settled. Nothing is done where the plan no longer
+        holds."""
+        assert route.upstream is not None
+        closed = gate.closed()
+        if closed:
+            return closed
+        lane = self._means.lane_of(route.upstream)
+        if not await lane.acquire(tenant, self._trial.message.priority):
+            return None
+        try:
+            # Toggled meanwhile? It is asked before every attempt, and so is the way.
+            self._situation.refresh()
+            if self._situation.snapshot.generation != generation:
+                return None
+            leave = await gate.enter(lane, len(route.recipients))
+            if not isinstance(leave, Ticket):
+                return leave
+            outcome = await self._tried(route, gate, leave)
+        finally:
+            lane.release()
+        spent = gate.spent(len(route.recipients)) if outcome.attempt.remote_mta else ()
+        await self._settler.settle(tenant, outcome, spent)
+        return None
+
+    async def _tried(self, route: Route, gate: Gate, ticket: Ticket) -> Outcome:
+        message, recipients = self._trial.message, route.recipients
+        gate.spend(len(recipients))
+        attempt = None
+        try:
+            async with self._means.packer.packed(message, route, recipients) as handover:
+                attempt = await self._means.deliverer.hand_over(ticket.upstream, handover)
+        finally:
+            if attempt is None or attempt.remote_mta is None:
+                gate.spend(-len(recipients))
+            if attempt is None:
+                self._situation.pauses.give_back(ticket)
+        await self._situation.note_attempt(ticket, message, attempt)
+        way = Way(route.upstream, route.kind, message.message_class or None)
+        return Outcome(way, recipients, attempt, way_closed=gate.closed() is not None)
+
+
+def _no_route(route: Route) -> Outcome:
+    trouble = Deferred(Cause.NO_ROUTE, Scope.TENANT)
+    attempt = Attempt((trouble,) * len(route.recipients), None, None, 0.0)
+    return Outcome(Way(None, route.kind), route.recipients, attempt)

@@ -1,0 +1,85 @@
+"""Whether a handover may go now: pauses first, then rates. Short waits are waited for in the lane;
+for a quota the way is closed until its window opens.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay.dispatch import rates
+from relay.dispatch.lane import Lane
+from relay.dispatch.pauses import Ticket
+from relay.dispatch.rates import Subject
+from relay.dispatch.situation import Situation
+from relay.model.causes import Cause
+from relay.model.pause import Held
+from relay.model.ports import Spent
+from relay.route.plan import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Not before ``until``, in Unix seconds."""
+
+    until: float
+
+
+class Gate:
+    """Of one route, for one message's sender."""
+
+    def __init__(self, situation: Situation, tenant: str, route: Route, sender: str) -> None:
+        assert route.upstream is not None
+        self._situation = situation
+        self._tenant = tenant
+        self._sender = sender
+        self._upstream = route.upstream
+        self._subjects: Sequence[Subject] = situation.rates.subjects(
+            route.upstream, tenant, by_default=route.kind == "default"
+        )
+
+    @property
+    def most_recipients(self) -> int:
+        """More at once would break a limit by themselves."""
+        limits = [self._situation.config.upstreams[self._upstream].limits.recipients]
+        return min([*limits, *(s.most_recipients for s in self._subjects if s.most_recipients)])
+
+    def closed(self) -> Closed | None:
+        until = self._situation.closed_until(self._upstream, self._tenant, self._sender)
+        return None if until is None else Closed(until)
+
+    async def enter(self, lane: Lane, recipients: int) -> Ticket | Closed | None:
+        """With one's turn in the lane: leave to hand over; None where one is sent home."""
+        while self._subjects:
+            now = time.time()
+            wait = rates.longest_wait(self._subjects, recipients, now)
+            if wait is None:
+                break
+            if wait.limit.is_quota:
+                return await self._close_for(wait)
+            if not await lane.delay(wait.until - now):
+                return None
+        now = time.time()
+        ticket = self._situation.pauses.ticket(self._upstream, self._tenant, self._sender, now)
+        return ticket or self.closed()
+
+    def spend(self, recipients: int) -> None:
+        """What goes out counts from its beginning; a negative number gives back."""
+        if self._subjects:
+            rates.spend(self._subjects, recipients, time.time())
+
+    def spent(self, recipients: int) -> Sequence[Spent]:
+        """What the store has to keep of it."""
+        return rates.spent(self._subjects, recipients, time.time()) if self._subjects else ()
+
+    async def _close_for(self, wait: rates.Wait) -> Closed:
+        """Told once, as any pause is."""
+        own = wait.subject == self._upstream
+        held = Held(self._upstream, "" if own else self._tenant)
+        setting = f"upstreams.{self._upstream}.limits" if own else "default.per_tenant"
+        detail = f"{setting}.{wait.limit.name}: {wait.limit.most:g} are used up"
+        change = self._situation.pauses.hold_for_quota(
+            held, wait.until, Cause.QUOTA_EXCEEDED, detail, time.time()
+        )
+        if change:
+            await self._situation.carry_out(change)
+        return Closed(wait.until)

@@ -1,0 +1,132 @@
+"""Makes of a message and a route what deliver hands over: the envelope, and the content with its
+header section under the route's identity.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
+from relay.config.schema import Config, Upstream
+from relay.deliver.transaction import Handover
+from relay.model import header as headers
+from relay.model.budget import Budget
+from relay.model.message import Message, Recipient
+from relay.model.ports import Queue
+from relay.route.identity import changes_header, header_under, reverse_path_under
+from relay.route.plan import Route
+
+_PIECE_BYTES = 256 << 10
+
+
+class Packer:
+    def __init__(self, config: Config, queue: Queue, budget: Budget) -> None:
+        self._config = config
+        self._queue = queue
+        self._budget = budget
+
+    @asynccontextmanager
+    async def packed(
+        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
+    ) -> AsyncIterator[Handover]:
+        """Content that lies in the store is read before the upstream is asked for anything."""
+        content = message.content
+        if content.chunks is not None or content.spool is not None:
+            yield self._handover(message, route, recipients)
+            return
+        await self._budget.take(content.size)
+        try:
+            chunks = [piece async for piece in self._queue.read(message.queue_id, content)]
+            message = replace(message, content=replace(content, chunks=tuple(chunks)))
+            yield self._handover(message, route, recipients)
+        finally:
+            self._budget.give(content.size)
+
+    async def header_of(self, message: Message) -> bytes:
+        """The header section, as it is stored."""
+        head = b""
+        async for piece in self._queue.read(message.queue_id, message.content):
+            head += piece
+            if len(head) >= message.content.header_size:
+                break
+        return head[: message.content.header_size]
+
+    def _handover(
+        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
+    ) -> Handover:
+        assert route.upstream is not None
+        upstream = self._config.upstreams[route.upstream]
+        sender = reverse_path_under(route.identity, message.reverse_path)
+        edits = _edits(upstream, message, recipients, null=not sender)
+        if not sender and upstream.null_sender != "keep":
+            sender = upstream.null_sender
+        return Handover(
+            reverse_path=sender,
+            recipients=tuple(recipient.address for recipient in recipients),
+            size=message.content.size,
+            body_8bit=message.body_8bit,
+            smtputf8=message.smtputf8,
+            content=partial(self._octets, message, route, edits),
+        )
+
+    async def _octets(self, message: Message, route: Route, edits: bytes) -> AsyncIterator[bytes]:
+        """The content in wire form, its header section as it leaves."""
+        content = message.content
+        # Of a spool file one piece is in memory at a time.
+        held = _PIECE_BYTES if content.chunks is None else 0
+        await self._budget.take(held)
+        try:
+            pieces = self._queue.read(message.queue_id, content)
+            if edits or changes_header(route.identity, message.header_from):
+                pieces = _edited(route, edits, content.header_size, pieces)
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._budget.give(held)
+
+
+def _edits(
+    upstream: Upstream, message: Message, recipients: tuple[Recipient, ...], *, null: bool
+) -> bytes:
+    """Fields that go in on top of the header section, for this upstream alone."""
+    added = b""
+    if null and upstream.null_sender != "keep":
+        # Without its null reverse-path nothing else would keep robots from answering it.
+        added += b"Auto-Submitted: auto-generated\r\n"
+    name = upstream.preset.idempotency_header if upstream.provider and upstream.preset else None
+    if name:
+        added += f"{name}: {_idempotency_key(message, recipients)}\r\n".encode()
+    return added
+
+
+def _idempotency_key(message: Message, recipients: tuple[Recipient, ...]) -> str:
+    """The queue_id; with the positions where it is but a part of the recipients, since another
+    part is another message to the provider."""
+    if len(recipients) == len(message.recipients):
+        return message.queue_id
+    return "-".join([message.queue_id, *(str(r.position) for r in recipients)])[:250]
+
+
+async def _edited(
+    route: Route, added: bytes, header_size: int, pieces: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Gathers the header section, edits it, and lets the body pass."""
+    head = b""
+    async for piece in pieces:
+        head += piece
+        if len(head) >= header_size:
+            header = head[:header_size]
+            if route.identity:
+                header = header_under(route.identity, header)
+            yield _with_fields(added, header) + head[header_size:]
+            break
+    async for piece in pieces:
+        yield piece
+
+
+def _with_fields(added: bytes, header: bytes) -> bytes:
+    """A field that is there already stays as it is."""
+    there = {field.name for field in headers.fields(header)}
+    lines = [line for line in added.splitlines(keepends=True)
+             if line.partition(b":")[0].lower() not in there]  # fmt: skip
+    return b"".join(lines) + header

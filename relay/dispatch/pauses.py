@@ -1,0 +1,277 @@
+"""What is held back after failures, and what counts against whom.
+
+An upstream is paused by a failure of its own: before MAIL at once, after MAIL when two different
+messages met it. A refused sender address is held back on that upstream; after three distinct ones
+without a success between, the tenant's way through it is. Each pause is probed by one handover at
+a time, backs off by the retry schedule, and ends by itself. It knows no clock: ``now`` is given, in
+Unix seconds.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from relay.model.causes import Cause, Scope
+from relay.model.pause import Held, Pause
+from relay.model.result import Attempt, Deferred, Failed, Relayed, Trouble
+from relay.model.retry import Schedule, delay_s
+
+# After MAIL these may be the message's fault, until a second message has met them.
+_DOUBTFUL = frozenset(
+    {
+        Cause.UPSTREAM_UNAVAILABLE,
+        Cause.REPLY_TIMEOUT,
+        Cause.CONNECTION_LOST,
+        Cause.PROTOCOL_ERROR,
+    }
+)
+# Only mail that is taken shows that these are over.
+_ABOUT_VOLUME = frozenset({Cause.RATE_LIMITED, Cause.QUOTA_EXCEEDED})
+_MOST_SUSPECTS = 2
+_MOST_REFUSED_SENDERS = 3
+# How long those who come while a probe is under way are sent away for; its end calls them back.
+_PROBE_S = 5.0
+# Senders that are held back, of whom no mail has come to probe with for so long, are forgotten.
+_FORGET_SENDER_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to hand over, on one way. ``probes`` are the pauses that it tries."""
+
+    upstream: str
+    tenant: str
+    sender: str
+    probes: tuple[Held, ...] = ()
+
+
+@dataclass(slots=True)
+class Change:
+    """What has become of the pauses: ``changed`` ones are to be stored, the others told too."""
+
+    paused: list[Pause] = field(default_factory=list)
+    changed: list[Pause] = field(default_factory=list)
+    ended: list[Pause] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.paused or self.changed or self.ended)
+
+
+class Pauses:
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._pauses: dict[Held, Pause] = {}
+        self._probing: set[Held] = set()
+        self._suspects: dict[str, set[str]] = {}
+        self._refused: dict[Held, set[str]] = {}
+
+    def __iter__(self) -> Iterator[Pause]:
+        return iter(self._pauses.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._pauses)
+
+    # -- before a handover
+
+    def until(self, upstream: str, tenant: str, sender: str | None, now: float) -> float | None:
+        """Until when a way is closed; None: it is open, or due to be probed. ``sender`` None asks
+        of the tenant's mail as a whole."""
+        if not self._pauses:
+            return None
+        closed = [self._closed_until(held, now) for held in _chain(upstream, tenant, sender)]
+        return max((until for until in closed if until is not None), default=None)
+
+    def probe_is_due(self, upstream: str, tenant: str, now: float) -> bool:
+        """Whether one message, and no more, may be tried on this way."""
+        return self.until(upstream, tenant, None, now) is None and any(
+            held in self._pauses for held in _chain(upstream, tenant, None)
+        )
+
+    def down_since(self, upstream: str, tenant: str) -> float | None:
+        """Since when the tenant has no way through the upstream; None where it has one."""
+        pauses = (self._pauses.get(held) for held in _chain(upstream, tenant, None))
+        return min((pause.since for pause in pauses if pause), default=None)
+
+    def ticket(self, upstream: str, tenant: str, sender: str, now: float) -> Ticket | None:
+        """Leave to hand over, as a probe where a pause is due for one; None: not now."""
+        if self._pauses and self.until(upstream, tenant, sender, now) is not None:
+            return None
+        probes: tuple[Held, ...] = ()
+        if self._pauses:
+            probes = tuple(h for h in _chain(upstream, tenant, sender) if h in self._pauses)
+            self._probing.update(probes)
+        return Ticket(upstream, tenant, sender, probes)
+
+    def _closed_until(self, held: Held, now: float) -> float | None:
+        pause = self._pauses.get(held)
+        if pause is None:
+            return None
+        if pause.until is None:
+            return now + self._schedule.longest_s
+        if held in self._probing:
+            return max(pause.until, now + _PROBE_S)
+        return pause.until if pause.until > now else None
+
+    # -- after it
+
+    def give_back(self, ticket: Ticket) -> None:
+        """It was not used: whoever comes next may probe."""
+        self._probing.difference_update(ticket.probes)
+
+    def note(
+        self, ticket: Ticket, queue_id: str, attempt: Attempt, *, now: float, chance: float
+    ) -> Change:
+        """What a handover says about its way. ``chance`` as in model.retry."""
+        self.give_back(ticket)
+        change = Change()
+        relayed = any(isinstance(result, Relayed) for result in attempt.results)
+        trouble = _worst(attempt)
+        upstream = Held(ticket.upstream)
+        against_upstream = trouble is not None and trouble.scope is Scope.UPSTREAM
+        if against_upstream and self._counts(ticket, queue_id, attempt, trouble):
+            self._hold(upstream, trouble, ticket, change, now, chance)
+        elif relayed or (_answered(attempt) and not against_upstream):
+            self._suspects.pop(ticket.upstream, None)
+            self._end(upstream, change, relayed=relayed)
+        elif upstream in ticket.probes:
+            self._back_off(upstream, trouble, change, now, chance)
+        if relayed:
+            self._end(Held(ticket.upstream, ticket.tenant), change, relayed=True)
+            self._end(Held(ticket.upstream, ticket.tenant, ticket.sender), change, relayed=True)
+            self._refused.pop(Held(ticket.upstream, ticket.tenant), None)
+        elif trouble is not None and trouble.scope is Scope.TENANT:
+            self._hold_sender(ticket, trouble, change, now, chance)
+        return change
+
+    def _counts(
+        self, ticket: Ticket, queue_id: str, attempt: Attempt, trouble: Trouble | None
+    ) -> bool:
+        """Whether the failure is the upstream's, and not perhaps the one message's."""
+        assert trouble is not None
+        if attempt.remote_mta is None or trouble.cause not in _DOUBTFUL:
+            return True
+        if Held(ticket.upstream) in ticket.probes:
+            return True
+        suspects = self._suspects.setdefault(ticket.upstream, set())
+        suspects.add(queue_id)
+        return len(suspects) >= _MOST_SUSPECTS
+
+    def _hold_sender(
+        self, ticket: Ticket, trouble: Trouble, change: Change, now: float, chance: float
+    ) -> None:
+        way = Held(ticket.upstream, ticket.tenant)
+        sender = Held(ticket.upstream, ticket.tenant, ticket.sender)
+        self._hold(sender, trouble, ticket, change, now, chance)
+        refused = self._refused.setdefault(way, set())
+        refused.add(ticket.sender)
+        if ticket.tenant and len(refused) >= _MOST_REFUSED_SENDERS:
+            self._hold(way, trouble, ticket, change, now, chance)
+
+    def _hold(
+        self,
+        held: Held,
+        trouble: Trouble | None,
+        ticket: Ticket,
+        change: Change,
+        now: float,
+        chance: float,
+    ) -> None:
+        """Begins a pause, or prolongs the one that was probed; what was under way when it began
+        adds nothing to it."""
+        if held not in self._pauses:
+            wait_s = delay_s(self._schedule, 1, chance)
+            pause = Pause(held, now, now + wait_s, *_why(trouble))
+            self._pauses[held] = pause
+            change.paused.append(pause)
+        elif held in ticket.probes:
+            self._back_off(held, trouble, change, now, chance)
+
+    def _back_off(
+        self, held: Held, trouble: Trouble | None, change: Change, now: float, chance: float
+    ) -> None:
+        pause = self._pauses[held]
+        failures = pause.failures + 1
+        until = now + delay_s(self._schedule, failures, chance)
+        cause, detail = _why(trouble) if trouble else (pause.cause, pause.detail)
+        pause = replace(pause, failures=failures, until=until, cause=cause, detail=detail)
+        self._pauses[held] = pause
+        change.changed.append(pause)
+
+    def _end(self, held: Held, change: Change, *, relayed: bool) -> None:
+        pause = self._pauses.get(held)
+        if pause is None or pause.by_hand or (pause.cause in _ABOUT_VOLUME and not relayed):
+            return
+        change.ended.append(self._pauses.pop(held))
+
+    # -- what others decide
+
+    def hold_for_quota(
+        self, held: Held, until: float, cause: Cause, detail: str, now: float
+    ) -> Change:
+        """Our own limit is used up: closed until its window opens."""
+        known = self._pauses.get(held)
+        if known and (known.by_hand or (known.until or 0.0) >= until):
+            return Change()
+        pause = Pause(held, known.since if known else now, until, cause, detail)
+        self._pauses[held] = pause
+        return Change(changed=[pause]) if known else Change(paused=[pause])
+
+    def sweep(self, now: float) -> Change:
+        """Ends pauses by hand whose time is over, and forgets senders that send no more."""
+        over = [
+            pause
+            for pause in self._pauses.values()
+            if pause.until is not None
+            and (
+                (pause.by_hand and pause.until <= now)
+                or (pause.held.sender and pause.until + _FORGET_SENDER_S <= now)
+            )
+        ]
+        return Change(ended=[self._pauses.pop(pause.held) for pause in over])
+
+    def take_in(self, stored: Mapping[Held, Pause]) -> bool:
+        """What administrators have made of the pauses; whether anything is different now. What
+        they have resumed is open at once."""
+        gone = [held for held in self._pauses if held not in stored]
+        by_hand = {h: p for h, p in stored.items() if p.by_hand and self._pauses.get(h) != p}
+        for held in gone:
+            del self._pauses[held]
+            self._suspects.pop(held.upstream, None)
+            self._refused.pop(Held(held.upstream, held.tenant), None)
+        self._pauses.update(by_hand)
+        return bool(gone or by_hand)
+
+    def begin_with(self, stored: Mapping[Held, Pause], now: float) -> None:
+        """A new life: what was paused in the former one is probed at once, since a restart may
+        well be the remedy (another secret, another configuration)."""
+        self._pauses = {
+            held: pause if pause.by_hand else replace(pause, until=now)
+            for held, pause in stored.items()
+        }
+
+
+def _chain(upstream: str, tenant: str, sender: str | None) -> tuple[Held, ...]:
+    """What may hold a message back, the widest first."""
+    way = (Held(upstream), Held(upstream, tenant)) if tenant else (Held(upstream),)
+    return way if sender is None else (*way, Held(upstream, tenant, sender))
+
+
+def _worst(attempt: Attempt) -> Trouble | None:
+    """The trouble that reaches furthest."""
+    order = (Scope.UPSTREAM, Scope.TENANT, Scope.MESSAGE, Scope.RECIPIENT)
+    troubles = [result for result in attempt.results if not isinstance(result, Relayed)]
+    return min(troubles, key=lambda trouble: order.index(trouble.scope), default=None)
+
+
+def _answered(attempt: Attempt) -> bool:
+    """Whether the upstream said anything about the message or its recipients."""
+    return any(
+        isinstance(result, Failed) or (isinstance(result, Deferred) and result.reply is not None)
+        for result in attempt.results
+        if not isinstance(result, Relayed)
+    )
+
+
+def _why(trouble: Trouble | None) -> tuple[Cause | None, str]:
+    if trouble is None:
+        return None, ""
+    return trouble.cause, str(trouble.reply) if trouble.reply else trouble.detail

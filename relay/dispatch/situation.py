@@ -1,0 +1,224 @@
+"""What every attempt depends on just now: the routing snapshot, what is held back, what has been
+spent. It takes in what administrators change, and stores what becomes of the pauses.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from relay.config.schema import Config
+from relay.dispatch.pauses import Change, Pauses, Ticket
+from relay.dispatch.rates import SLOT_S, RateLimits, slot_of
+from relay.model import events
+from relay.model.message import Message
+from relay.model.notice import Incident, IncidentKind
+from relay.model.pause import Pause
+from relay.model.ports import Queue, StoreError
+from relay.model.result import Attempt
+from relay.model.retry import Schedule
+from relay.route.classes import Facts, class_of, classes_key
+from relay.route.plan import Plan, Snapshot, plan, upstreams_of_tenant
+
+diagnostics = structlog.get_logger("relay.dispatch")
+
+_DAY_SLOTS = 86400 // SLOT_S
+_PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+
+
+class Watchman(Protocol):
+    """Who sees to it that people hear of troubles."""
+
+    def note(self, incident: Incident) -> None: ...
+
+    def note_attempt(self, tenant: str, relayed: int, troubled: int) -> None:
+        """How many recipients of an attempt were relayed, and how many were not."""
+
+
+class Situation:
+    """``stopping``: nothing new is tried."""
+
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Snapshot,
+        queue: Queue,
+        watchman: Watchman,
+        changed: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self.snapshot = snapshot
+        self.pauses = Pauses(config.retry.schedule)
+        self.rates = RateLimits(config)
+        self.classes_key = classes_key(config)
+        self.watchman = watchman
+        self.stopping = False
+        self._queue = queue
+        self._changed = changed
+        self._schedules = {
+            name: one.retry_from(config.retry).schedule for name, one in config.classes.items()
+        }
+        self._perishable = {
+            name
+            for name, one in config.classes.items()
+            if one.give_up_after is not None or one.retry.give_up_after is not None
+        }
+        self._unsaved = Change()
+
+    async def begin(self) -> None:
+        """Take up what a former life left. Raises StoreError."""
+        now = time.time()
+        orders = self._queue.orders()
+        if orders:
+            self.pauses.begin_with(orders.pauses, now)
+            self.snapshot = self.snapshot.with_toggles(orders.toggles)
+        self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
+
+    def refresh(self) -> bool:
+        """Take in what an administrator has changed; whether there was anything."""
+        try:
+            orders = self._queue.orders()
+        except StoreError as error:
+            diagnostics.warning("can't read what administrators changed", error=str(error))
+            return False
+        if orders is None:
+            return False
+        gone = [pause for pause in self.pauses if pause.held not in orders.pauses]
+        self.pauses.take_in(orders.pauses)
+        for pause in gone:
+            self._note_resumed(pause)
+        self.snapshot = self.snapshot.with_toggles(orders.toggles)
+        self._changed()
+        return True
+
+    # -- ways
+
+    def plan(self, message: Message) -> Plan:
+        return plan(self.snapshot, message, self.is_down)
+
+    def is_down(self, upstream: str, tenant: str, after_s: float) -> bool:
+        if not self.pauses:
+            return False
+        since = self.pauses.down_since(upstream, tenant)
+        return since is not None and time.time() - since >= after_s
+
+    def upstreams_of(self, tenant: str) -> tuple[str, ...]:
+        """Those that the tenant's mail may take now, the usual one first."""
+        return upstreams_of_tenant(self.snapshot, tenant, self.is_down)
+
+    def closed_until(self, upstream: str, tenant: str, sender: str | None) -> float | None:
+        """Until when mail waits for a way; sooner, if a failover takes it before that."""
+        now = time.time()
+        until = self.pauses.until(upstream, tenant, sender, now)
+        if until is None:
+            return None
+        owner = self.config.tenants.get(tenant)
+        since = self.pauses.down_since(upstream, tenant)
+        if owner and owner.failover and upstream == owner.upstream and since is not None:
+            takes_over = since + owner.failover.after
+            if takes_over > now:
+                until = min(until, takes_over)
+        return until
+
+    def schedule_of(self, message: Message) -> Schedule:
+        return self._schedules.get(message.message_class, self.config.retry.schedule)
+
+    def is_too_old(self, message: Message) -> bool:
+        """For all that it could still be tried once more, if a way is open."""
+        return time.time() - message.expires_from >= self.schedule_of(message).give_up_after_s
+
+    def is_stale(self, message: Message) -> bool:
+        """Of a class with a time of its own after which it is worth nothing any more: a one-time
+        code is not sent an hour late."""
+        return message.message_class in self._perishable and self.is_too_old(message)
+
+    # -- classes
+
+    def classified(self, message: Message, header: bytes) -> Message:
+        """The message in its class, with the priority of that; ``header`` is its header section."""
+        classes = self.config.classes
+        name = ""
+        if classes:
+            recipients = tuple(recipient.address for recipient in message.recipients)
+            facts = Facts(message.reverse_path, recipients, message.origin.user, header)
+            name = class_of(classes, facts)
+        priority = _PRIORITIES[classes[name].priority if name else "normal"]
+        return replace(message, message_class=name, classes_key=self.classes_key, priority=priority)
+
+    def ignores_suppression(self, message: Message) -> bool:
+        chosen = self.config.classes.get(message.message_class)
+        return chosen is not None and chosen.suppression == "ignore"
+
+    # -- pauses
+
+    async def note_attempt(self, ticket: Ticket, message: Message, attempt: Attempt) -> None:
+        """What a handover says about its way."""
+        change = self.pauses.note(
+            ticket,
+            message.queue_id,
+            attempt,
+            now=time.time(),
+            chance=random.random(),  # noqa: S311 - jitter, no secret
+        )
+        if change:
+            await self.carry_out(change)
+
+    async def sweep(self) -> None:
+        """What time alone has ended."""
+        change = self.pauses.sweep(time.time())
+        if change or self._unsaved:
+            await self.carry_out(change)
+
+    async def carry_out(self, change: Change) -> None:
+        """Stored and told; kept for later where the store can't take it now, since the pauses in
+        memory hold meanwhile."""
+        for pause in change.paused:
+            self._note_paused(pause)
+        for pause in change.ended:
+            self._note_resumed(pause)
+        merged = Change(
+            [*self._unsaved.paused, *change.paused],
+            [*self._unsaved.changed, *change.changed],
+            [*self._unsaved.ended, *change.ended],
+        )
+        self._unsaved = Change()
+        now = time.time()
+        told = [events.upstream_paused(pause) for pause in merged.paused]
+        told += [events.upstream_resumed(p, p.actor or "relay", "", now) for p in merged.ended]
+        ended = [pause.held for pause in merged.ended]
+        try:
+            await self._queue.pause([*merged.paused, *merged.changed], ended, told)
+        except StoreError as error:
+            diagnostics.warning("can't store the pauses, trying again", error=str(error))
+            self._unsaved = merged
+        if change.paused or change.ended:
+            self._changed()
+
+    def _note_paused(self, pause: Pause) -> None:
+        kinds = (
+            IncidentKind.SENDER_HELD
+            if pause.held.sender
+            else IncidentKind.TENANT_WAY_PAUSED
+            if pause.held.tenant
+            else IncidentKind.UPSTREAM_PAUSED
+        )
+        self.watchman.note(
+            Incident(
+                kinds,
+                pause.held.tenant or None,
+                pause.held.upstream,
+                pause.cause,
+                pause.detail,
+                pause.held.sender,
+            )
+        )
+
+    def _note_resumed(self, pause: Pause) -> None:
+        if not pause.held.sender:
+            tenant, upstream = pause.held.tenant or None, pause.held.upstream
+            self.watchman.note(
+                Incident(IncidentKind.UPSTREAM_RESUMED, tenant, upstream, pause.cause)
+            )

@@ -1,0 +1,36 @@
+"""Something held back: an upstream, a tenant's way through it, or a sender address on it."""
+
+from dataclasses import dataclass
+
+from relay.model.causes import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held back. ``tenant`` and ``sender`` are "" where it is the whole upstream; with a
+    tenant it is that tenant's way through it; with a sender, that address's mail on it."""
+
+    upstream: str
+    tenant: str = ""
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """``since`` and ``until`` are in Unix seconds. ``until`` is when it is probed next, or when a
+    pause by hand ends; None: when somebody resumes it. ``failures`` counts the failed attempts
+    that met it, probes included. ``actor`` is set where a person has paused it, with the reason.
+    """
+
+    held: Held
+    since: float
+    until: float | None
+    cause: Cause | None = None
+    detail: str = ""
+    failures: int = 1
+    actor: str | None = None
+    reason: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        return self.actor is not None

@@ -1,0 +1,172 @@
+"""A store that an older relay made: it opens, and everything in it is kept."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from contract.conftest import SqliteBackend
+from contract.letters import NOW, orders, parsed, settlement
+
+from relay.model.causes import Cause
+from relay.model.identifiers import encode
+from relay.model.message import Ending, Kind, Message, Origin, Recipient, State
+from relay.model.ports import Also, Share, Stage, Usage
+from relay.model.reply import Reply
+from relay.model.toggle import Toggle
+from relay.queue.sqlite.opening import latest_version
+
+_ROOT = Path(__file__).parents[2]
+_US = 1_000_000
+WAITING, CLAIMED, DEAD = 11, 12, 13
+
+# As the relay with the first schema left it: stopped in the middle of a message.
+_LEFT = f"""
+INSERT INTO message VALUES
+    ({WAITING}, 'acme', 1, {int(NOW) * _US}, 0, NULL, 2, {int(NOW) * _US}, {int(NOW) * _US},
+     'a@acme.example', 'b@acme.example', '<1@x>', 1, 0, '127.0.0.1', 'web', 'crm', '["acme"]',
+     9, 4, NULL),
+    ({CLAIMED}, 'globex', 0, 5, 1, NULL, 1, 5, 5, '', '', '<2@x>', 0, 1, '::1', 'web', NULL, NULL,
+     700, 4, 'SPOOLED'),
+    ({DEAD}, 'acme', 2, 5, 0, NULL, 3, 5, 5, '', '', '<3@x>', 0, 0, '::1', 'web', NULL, NULL,
+     5, 4, NULL);
+UPDATE message SET dead_since = 77 WHERE id = {DEAD};
+INSERT INTO recipient VALUES
+    ({WAITING}, 0, 'c@d.example', 0, 'pending', 2, 'rate_limited', 450, '4.2.1', 'später', 'ses'),
+    ({CLAIMED}, 0, 'e@f.example', 1, 'pending', 0, NULL, NULL, NULL, NULL, NULL),
+    ({DEAD}, 0, 'g@h.example', 1, 'relayed', 0, NULL, 250, NULL, 'ok', 'ses'),
+    ({DEAD}, 1, 'i@j.example', 1, 'failed', 1, 'recipient_refused', 550, '5.1.1', 'no', 'ses');
+INSERT INTO content VALUES ({WAITING}, CAST('waiting' || x'0d0a' AS BLOB)), ({DEAD}, x'6465616421');
+INSERT INTO event VALUES (1, 'email.accepted', 'acme', {WAITING}, '{{"event":"email.accepted"}}');
+UPDATE ledger SET audit_bytes = 26;
+INSERT INTO toggle VALUES ('acme', 0, 'moving', 'dana', {int(NOW) * _US}, NULL);
+"""
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> SqliteBackend:
+    """With the store of an older relay."""
+    backend = SqliteBackend(tmp_path)
+    spool = backend.path.with_name("relay.db.spool")
+    spool.mkdir(parents=True)
+    (spool / "SPOOLED").write_bytes(b"s" * 700)
+    first = files("relay.queue.sqlite.migrations").joinpath("0001.sql").read_text()
+    with closing(sqlite3.connect(backend.path)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.executescript(f"BEGIN; {first} PRAGMA user_version = 1; COMMIT;")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(_LEFT)
+    return backend
+
+
+async def test_everything_in_an_older_store_is_kept(backend: SqliteBackend) -> None:
+    await check_everything_is_kept(backend)
+
+
+async def check_everything_is_kept(backend: SqliteBackend) -> None:
+    store = backend.store()
+    assert await store.open() == 1
+    assert store.usage == Usage(2, 714, 1, 5)
+    assert store.orders() == orders(acme=Toggle("acme", False, "moving", "dana", NOW))
+    assert await store.shares() == {"acme": Share(1, 9), "globex": Share(1, 700)}
+    [waiting] = await store.claim("acme", 10, NOW)
+    assert waiting.queue_id == encode(WAITING)
+    assert waiting.origin == Origin("127.0.0.1", "web", "crm", ("acme",))
+    later = Reply(450, "4.2.1", "später")
+    assert waiting.recipients == (
+        Recipient(0, "c@d.example", False, State.PENDING, 2, Cause.RATE_LIMITED, later, "ses"),
+    )
+    assert (waiting.attempt, waiting.smtputf8) == (3, True)
+    assert as_an_applications(waiting)
+    [claimed] = await store.claim("globex", 10, NOW)
+    assert (claimed.queue_id, claimed.attempt) == (encode(CLAIMED), 2)
+    for kept, octets in ((waiting, b"waiting\r\n"), (claimed, b"s" * 700)):
+        read = [piece async for piece in store.read(kept.queue_id, kept.content)]
+        assert b"".join(read) == octets
+    with backend.administration() as administration:
+        [dead] = administration.messages(dead=True)
+        assert b"".join(administration.content(encode(DEAD))) == b"dead!"
+        assert [event["event"] for event in parsed(list(administration.events()))] == [
+            "email.accepted"
+        ]
+    assert (dead.message.queue_id, dead.dead_since) == (encode(DEAD), 77 / _US)
+    assert [r.state for r in dead.message.recipients] == [State.RELAYED, State.FAILED]
+    assert as_an_applications(dead.message)
+    # Of what died before, the owner hears once.
+    [untold] = await store.untold(0)
+    assert (untold.tenant, untold.stage, untold.queue_id) == ("acme", Stage.DEAD, encode(DEAD))
+    await store.settle([settlement(waiting, Ending.DONE)], [], Also())
+    assert store.usage.messages == 1
+    await store.close()
+
+
+def as_an_applications(kept: Message) -> bool:
+    unknown = any(recipient.unknown for recipient in kept.recipients)
+    described = (kept.kind, kept.message_class, kept.classes_key)
+    return not unknown and described == (Kind.MAIL, "", "")
+
+
+# The crash comes when all but the commit is done; with a cache of one page, the changed pages are
+# in the log already.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from relay.queue.sqlite import connecting, opening
+
+connect = connecting.connect
+
+def connect_to_die(path):
+    connection = connect(path)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return connection
+
+connecting.connect = connect_to_die
+known = opening._migrations()
+opening._migrations = lambda: known | {max(known): known[max(known)] + "SELECT die();"}
+opening.prepare(Path(sys.argv[1]))
+print("not killed")
+"""
+
+
+def migrate_and_be_killed(path: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-c", _KILLED, str(path)],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        cwd=_ROOT,
+    )
+
+
+async def test_a_crash_interrupts_the_migration(backend: SqliteBackend) -> None:
+    log = backend.path.with_name("relay.db-wal")
+    for _ in range(2):
+        killed = await asyncio.to_thread(migrate_and_be_killed, backend.path)
+        assert (killed.returncode, killed.stdout) == (-9, b""), killed.stderr
+        assert log.stat().st_size > 0
+    await check_everything_is_kept(backend)
+    with closing(sqlite3.connect(backend.path)) as connection:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
+    assert (version, verdict) == (latest_version(), "ok")
+
+
+async def test_an_upgraded_store_has_the_schema_of_a_new_one(
+    backend: SqliteBackend, tmp_path: Path
+) -> None:
+    new = SqliteBackend(tmp_path / "new")
+    new.path.parent.parent.mkdir()
+    schemas = []
+    for each in (backend, new):
+        store = each.store()
+        await store.open()
+        await store.close()
+        with closing(sqlite3.connect(each.path)) as connection:
+            schemas.append(connection.execute("SELECT * FROM pragma_table_list").fetchall())
+            schemas.append(connection.execute("SELECT sql FROM sqlite_schema").fetchall())
+    assert schemas[:2] == schemas[2:]

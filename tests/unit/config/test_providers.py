@@ -1,0 +1,196 @@
+"""The providers' data files: whole, sound, read only when asked for, and strict about mistakes."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from relay.config.providers import (
+    general_rules,
+    provider,
+    provider_names,
+    providers,
+    read_provider,
+    read_rules,
+)
+from relay.model.causes import Cause, Scope
+from relay.model.phase import Phase
+from relay.model.provider import Endpoint, ProviderLimits, ReplyRule
+
+ALL = [
+    "brevo", "fastmail", "gmail", "google-relay", "icloud", "mailgun", "mailjet", "mandrill",
+    "microsoft365", "postmark", "resend", "sendgrid", "ses", "sparkpost", "yahoo", "zoho",
+]  # fmt: skip
+
+SOUND = """\
+title: Acme
+endpoints:
+  - {host: smtp.acme.example, port: 465, tls: implicit, source: &own "Acme's word, 2026-11"}
+username: {literal: acme, source: *own}
+limits:
+  connections: {value: 3, source: *own}
+  per_second: {value: 1.5, source: *own}
+  counts: {value: recipients, source: *own}
+replies:
+  - example: 550 5.4.5 No more today
+    code: 550
+    status: 5.4.5
+    text: [no more]
+    cause: quota_exceeded
+    scope: upstream
+    source: *own
+"""
+
+
+def test_all_providers_are_there() -> None:
+    assert list(provider_names()) == ALL
+    assert list(providers()) == ALL
+    assert [known.name for known in providers().values()] == ALL
+
+
+@pytest.mark.parametrize("name", ["sendgird", "general", "../providers/ses", "", "__init__"])
+def test_an_unknown_one_is_a_key_error(name: str) -> None:
+    with pytest.raises(KeyError):
+        provider(name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_implicit_tls_comes_first_and_ports_fit_their_mode(name: str) -> None:
+    endpoints = provider(name).endpoints
+    modes = [endpoint.tls for endpoint in endpoints]
+    assert modes == sorted(modes)
+    ports = {"implicit": {465, 2465}, "starttls": {25, 587, 2525, 2587}}
+    assert all(endpoint.port in ports[endpoint.tls] for endpoint in endpoints)
+    assert endpoints[0].port in {465, 587}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_figure_has_its_source_with_a_date(name: str) -> None:
+    known = provider(name)
+    told = [source.rsplit(": ", 1) for source in known.sources]
+    assert all(re.fullmatch(r"(provider's|third party).*, \d{4}-\d{2}", said) for _, said in told)
+    what = " ".join(figure for figure, _ in told)
+    neutral = ProviderLimits()
+    for field in fields(ProviderLimits):
+        value = getattr(known.limits, field.name)
+        assert value == getattr(neutral, field.name) or f"{field.name} {value}" in what
+    assert all(f"{e.host} {e.port} {e.tls}" in what for e in known.endpoints)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_regions_are_for_hosts_that_have_one(name: str) -> None:
+    known = provider(name)
+    assert bool(known.regions) == any("{region}" in e.host for e in known.endpoints)
+    assert bool(known.username) != bool(known.username_form)
+
+
+def test_some_facts() -> None:
+    assert provider("gmail").endpoints[0] == Endpoint("smtp.gmail.com", 465, "implicit")
+    assert provider("sendgrid").username == "apikey"
+    assert provider("resend").username == "resend"
+    assert provider("resend").idempotency_header == "Resend-Idempotency-Key"
+    assert provider("sparkpost").username == "SMTP_Injection"
+    assert "eu-west-1" in provider("ses").regions
+    assert provider("ses").limits.counts == "recipients"
+    microsoft = provider("microsoft365").limits
+    assert (microsoft.connections, microsoft.per_minute, microsoft.per_day) == (3, 30, 10_000)
+    assert (microsoft.counts, microsoft.per_day_counts) == ("messages", "recipients")
+    assert provider("zoho").limits == ProviderLimits()
+
+
+def test_the_general_rules_end_with_one_that_fits_everything() -> None:
+    last = general_rules()[-1]
+    assert (last.codes, last.statuses, last.text, last.phases) == ((), (), None, frozenset())
+    assert not last.permanent
+
+
+def test_a_sound_file_is_read() -> None:
+    known = read_provider("acme", SOUND.encode())
+    assert known.limits == ProviderLimits(connections=3, per_second=1.5, counts="recipients")
+    rule = known.replies[0]
+    assert (rule.codes, rule.statuses, rule.phases) == (("550",), ("5.4.5",), frozenset())
+    assert rule.text is not None
+    assert rule.text.search("NO MORE mail")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("title:", "titel:"),
+        ("title: Acme\n", "title: Acme\ntitle: Acme\n"),
+        ("port: 465", "port: '465'"),
+        ("port: 465", "port: 465000"),
+        ("tls: implicit", "tls: none"),
+        ("host: smtp.acme.example", "host: smtp.acme.example:465"),
+        (', 2026-11"', '"'),
+        ("{literal: acme, ", "{literal: acme, form: words, "),
+        ("{literal: acme, ", "{"),
+        ("connections: {value: 3", "conections: {value: 3"),
+        ("connections: {value: 3", "connections: {value: 3.5"),
+        ("connections: {value: 3", "connections: {value: 0"),
+        ("{value: 3, source: *own}", "3"),
+        ("{value: 3, source: *own}", "{value: 3}"),
+        ("value: recipients", "value: rcpts"),
+        ("value: 1.5", "value: many"),
+        ("code: 550", "code: 55"),
+        ("code: 550", "kode: 550"),
+        ("code: 550", "code: true"),
+        ("status: 5.4.5", "status: 5.4"),  # which YAML takes for a number
+        ("status: 5.4.5", "status: 5.4.x"),
+        ("text: [no more]", "text: no more"),
+        ("text: [no more]", "text: ['(no more']"),
+        ("text: [no more]", "text: ['a)|(b']"),
+        ("text: [no more]", "phases: [mial]"),
+        ("quota_exceeded", "quota_exeeded"),
+        ("scope: upstream", "scope: server"),
+        ("scope: upstream", "scope: message"),
+        ("scope: upstream", "scope: upstream\n    permanent: true"),
+        ("scope: upstream", "scope: upstream\n    permanent: 1"),
+        ("scope: upstream", "scope: upstream\n    remedy: ''"),
+        ("example: 550", "example: never 550"),
+        ("    source: *own\n", ""),
+        ("endpoints:\n", "endpoints: []\nnotes:\n"),
+        ("title", "[title"),
+    ],
+)
+def test_a_mistake_is_refused_by_the_files_name(right: str, wrong: str) -> None:
+    assert right in SOUND
+    with pytest.raises(ValueError, match=r"^acme\.yaml"):
+        read_provider("acme", SOUND.replace(right, wrong).encode())
+
+
+def test_a_table_of_rules_holds_nothing_else() -> None:
+    assert read_rules("acme", b"replies: []") == ()
+    with pytest.raises(ValueError, match=r"acme\.yaml"):
+        read_rules("acme", SOUND.encode())
+
+
+def rule(**given: object) -> ReplyRule:
+    base = {"cause": Cause.RATE_LIMITED, "scope": Scope.UPSTREAM, "example": "x", "source": "x"}
+    return ReplyRule(**{**base, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"scope": Scope.MESSAGE},
+        {"scope": Scope.TENANT, "phases": frozenset({Phase.AUTH, Phase.MAIL})},
+        {"permanent": True},
+        {"permanent": True, "scope": Scope.MESSAGE, "phases": frozenset({Phase.DATA})},
+        {"permanent": True, "cause": Cause.MESSAGE_REFUSED},
+    ],
+)
+def test_no_row_can_fail_a_message_for_what_is_not_its_own(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"never fails|needs phases"):
+        rule(**given)
+
+
+def test_importing_reads_no_provider() -> None:
+    program = (
+        "import relay.deliver.classify, relay.config.providers as p;"
+        "print(p.provider.cache_info().currsize, p.providers.cache_info().currsize)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "0"], done.stderr
