@@ -186,6 +186,9 @@ class Dispatcher:
         self._note_due(due.next_at)
         for lane in self._all_lanes():
             lane.behind.clear()
+        for tenant in due.tenants:
+            for lane in self._lanes_of(tenant):
+                lane.behind.add(tenant)
         claimed_any = False
         for tenant in due.tenants:
             claimed_any |= await self._claim_of(tenant, now)
@@ -197,14 +200,10 @@ class Dispatcher:
     async def _claim_of(self, tenant: str, now: float) -> bool:
         """Some of what the tenant has due, if any of its ways is open and has room; of a way that
         is to be probed, one message."""
-        upstreams = self.situation.upstreams_of(tenant)
-        lanes = [self._lanes[upstream] for upstream in upstreams] or [self._no_way]
-        for lane in lanes:
-            lane.behind.add(tenant)
         limit = _CLAIM_AT_ONCE
-        if self.situation.pauses and upstreams:
-            limit = self._limit_behind_pauses(upstreams, tenant, now)
-        limit = min(limit, self._room(lanes[0], tenant, 1))
+        if self.situation.pauses:
+            limit = self._limit_behind_pauses(tenant, now)
+        limit = min(limit, self._room(self._lanes_of(tenant)[0], tenant, 1))
         if limit <= 0:
             return False
         messages = await self._queue.claim(tenant, limit, now)
@@ -214,8 +213,15 @@ class Dispatcher:
             self._take(message, lane, None)
         return bool(messages)
 
-    def _limit_behind_pauses(self, upstreams: Sequence[str], tenant: str, now: float) -> int:
-        pauses = self.situation.pauses
+    def _lanes_of(self, tenant: str) -> list[Lane]:
+        """The usual one first."""
+        upstreams = self.situation.upstreams_of(tenant)
+        return [self._lanes[upstream] for upstream in upstreams] or [self._no_way]
+
+    def _limit_behind_pauses(self, tenant: str, now: float) -> int:
+        pauses, upstreams = self.situation.pauses, self.situation.upstreams_of(tenant)
+        if not upstreams:
+            return _CLAIM_AT_ONCE
         open_ones = [
             upstream
             for upstream in upstreams
@@ -244,13 +250,16 @@ class Dispatcher:
         if at is not None and (self._next_due is None or at < self._next_due):
             self._next_due = at
 
-    def _way_changed(self) -> None:
-        """A toggle, a pause, its end: whoever stands in line asks its way anew, and so does what
-        was parked; the same administrator may have made messages due."""
-        for lane in self._all_lanes():
+    def _way_changed(self, closed: Sequence[str] | None) -> None:
+        """Whoever stands in line for an upstream that was closed asks its way anew; where a way
+        may have opened (a toggle, the end of a pause) so does everybody, and what was parked. The
+        same administrator may have made messages due."""
+        lanes = self._all_lanes() if closed is None else [self._lanes[name] for name in closed]
+        for lane in lanes:
             lane.send_home()
-        self._any_parked = self._left_in_store = True
-        self._wake.set()
+        if closed is None:
+            self._any_parked = self._left_in_store = True
+            self._wake.set()
 
     def _all_lanes(self) -> tuple[Lane, ...]:
         return (*self._lanes.values(), self._no_way)

@@ -174,7 +174,7 @@ class RateLimits:
 
     def subjects(self, upstream: str, tenant: str, *, by_default: bool) -> Sequence[Subject]:
         found = [self._subjects[upstream]]
-        if by_default:
+        if by_default and tenant:
             found.append(self._on_default(tenant))
         return [subject for subject in found if subject.windows]
 

@@ -4,7 +4,7 @@ spent. It takes in what administrators change, and stores what becomes of the pa
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,7 +39,8 @@ class Watchman(Protocol):
 
 
 class Situation:
-    """``stopping``: nothing new is tried."""
+    """``stopping``: nothing new is tried. ``changed`` is told the upstreams of which some way has
+    been closed, or None where any way may have opened."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Situation:
         snapshot: Snapshot,
         queue: Queue,
         watchman: Watchman,
-        changed: Callable[[], None],
+        changed: Callable[[Sequence[str] | None], None],
     ) -> None:
         self.config = config
         self.snapshot = snapshot
@@ -91,7 +92,7 @@ class Situation:
         for pause in gone:
             self._note_resumed(pause)
         self.snapshot = self.snapshot.with_toggles(orders.toggles)
-        self._changed()
+        self._changed(None)
         return True
 
     # -- ways
@@ -194,8 +195,10 @@ class Situation:
         except StoreError as error:
             diagnostics.warning("can't store the pauses, trying again", error=str(error))
             self._unsaved = merged
-        if change.paused or change.ended:
-            self._changed()
+        if change.ended:
+            self._changed(None)
+        elif change.paused:
+            self._changed([pause.held.upstream for pause in change.paused])
 
     def _note_paused(self, pause: Pause) -> None:
         kinds = (
