@@ -5,18 +5,21 @@ It may not print anything but what is wrong.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from relay.config.schema import Config
     from relay.model.events import Event
+    from relay.model.ports import Orders
     from relay.model.toggle import Toggle
     from relay.queue.sqlite.admin import Administration
+
+_NamedT = TypeVar("_NamedT")
 
 CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
@@ -70,17 +73,39 @@ def store_path(config: "Config") -> Path:
     return config.store.path
 
 
-def toggles(config: "Config") -> "dict[str, Toggle]":
+def toggles(config: "Config") -> "Mapping[str, Toggle]":
     """The toggles in force; none where there is no store yet."""
+    return orders(config).toggles
+
+
+def orders(config: "Config") -> "Orders":
+    """Toggles and pauses, as they are stored; none where there is no store yet."""
+    from relay.model.ports import Orders
     from relay.queue.errors import StoreMissing
 
     try:
         with store(config) as administration:
-            return administration.toggles()
+            return orders_in(administration)
     except Trouble as trouble:
         if isinstance(trouble.__cause__, StoreMissing):
-            return {}
+            return Orders({}, {})
         raise
+
+
+def orders_in(administration: "Administration") -> "Orders":
+    from relay.model.ports import Orders
+
+    pauses = {pause.held: pause for pause in administration.pauses()}
+    return Orders(administration.toggles(), pauses)
+
+
+def named(kind: str, name: str, known: Mapping[str, _NamedT]) -> _NamedT:
+    """What the configuration has under that name; Trouble, with the nearest, where it has not."""
+    if name not in known:
+        from relay.config.problem import did_you_mean
+
+        raise Trouble(f'no {kind} named "{name}"{did_you_mean(name, known)}')
+    return known[name]
 
 
 def actor() -> str:

@@ -1,5 +1,6 @@
 """How the verbs look: groups of them, their examples, and the options that many have in common."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -47,6 +48,41 @@ OneQueueId = Annotated[
         callback=_optional_queue_id,
     ),
 ]
+
+
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept in the trail.")]
+Lasting = Annotated[
+    str | None,
+    typer.Option("--for", metavar="2h", help="How long: 30m, 2h, 30d. Default: until undone."),
+]
+
+
+def one_line(reason: str) -> str:
+    """What the next admin reads in the trail."""
+    text = " ".join(reason.split())
+    if not text or not text.isprintable():
+        raise typer.BadParameter("say why, in printable words", param_hint="--reason")
+    return text
+
+
+def one_line_or_none(reason: str) -> str:
+    """As ``one_line``, where it may be left out."""
+    return one_line(reason) if reason else ""
+
+
+def ending(lasting: str | None) -> float | None:
+    """When what begins now and lasts so long will end, in Unix seconds; None: nothing is said."""
+    from relay.config.quantities import duration_s
+
+    if lasting is None:
+        return None
+    try:
+        length_s = duration_s(lasting)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--for") from None
+    if length_s <= 0:
+        raise typer.BadParameter("say how long, like 2h", param_hint="--for")
+    return time.time() + length_s
 
 
 def group(help_text: str) -> typer.Typer:

@@ -44,7 +44,7 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
     Its senders, its way, its identity, and what the next admin should know.
     """
     config = access.configuration(context)
-    tenant = _known(config, name)
+    tenant = access.named("tenant", name, config.tenants)
     row = _row(config, tenant, access.toggles(config).get(name))
     row |= {
         "from": str(tenant.from_) if tenant.from_ else None,
@@ -66,7 +66,7 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
 def disable(
     context: typer.Context,
     name: Name,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept in the trail.")],
+    reason: options.Reason,
 ) -> None:
     """Turn a tenant off.
 
@@ -74,10 +74,10 @@ def disable(
     under the default's identity. It stays so through reloads and restarts.
     """
     config = access.configuration(context)
-    _known(config, name)
+    access.named("tenant", name, config.tenants)
     if config.default is None:
         raise Trouble(f"{name} can't be disabled: {_NO_DEFAULT}")
-    _toggle(config, name, enabled=False, reason=_one_line(reason))
+    _toggle(config, name, enabled=False, reason=options.one_line(reason))
     sender = config.default.from_
     identity = f" as {sender.address}" if sender else ""
     print(f"{name} is disabled: its mail leaves by {config.default.upstream}{identity}")
@@ -87,15 +87,15 @@ def disable(
 def enable(
     context: typer.Context,
     name: Name,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept in the trail.")] = "",
+    reason: options.Reason = "",
 ) -> None:
     """Turn a tenant on.
 
     From the next attempt on its mail leaves by its own upstream, whatever the file says.
     """
     config = access.configuration(context)
-    tenant = _known(config, name)
-    _toggle(config, name, enabled=True, reason=_one_line(reason) if reason else "")
+    tenant = access.named("tenant", name, config.tenants)
+    _toggle(config, name, enabled=True, reason=options.one_line_or_none(reason))
     upstream = tenant.upstream or "the default, having no upstream of its own"
     print(f"{name} is enabled: its mail leaves by {upstream}")
 
@@ -104,7 +104,7 @@ def enable(
 def reset(
     context: typer.Context,
     name: Name,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept in the trail.")] = "",
+    reason: options.Reason = "",
 ) -> None:
     """Forget disable and enable.
 
@@ -113,10 +113,10 @@ def reset(
     config = access.configuration(context)
     with access.store(config) as store:
         if name not in store.toggles():
-            _known(config, name)
+            access.named("tenant", name, config.tenants)
             print(f"{name} was never switched: the configuration counts already")
             return
-        store.reset_toggle(name, access.actor(), _one_line(reason) if reason else "")
+        store.reset_toggle(name, access.actor(), options.one_line_or_none(reason))
     tenant = config.tenants.get(name)
     word = "unknown" if tenant is None else "enabled" if tenant.enabled else "disabled"
     print(f"{name} is {word}, as the configuration says")
@@ -169,25 +169,8 @@ def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value or "")
 
 
-def _known(config: "Config", name: str) -> "Tenant":
-    tenant = config.tenants.get(name)
-    if tenant is None:
-        from relay.config.problem import did_you_mean
-
-        raise Trouble(f'no tenant named "{name}"{did_you_mean(name, config.tenants)}')
-    return tenant
-
-
 def _toggle(config: "Config", name: str, *, enabled: bool, reason: str) -> None:
     from relay.model.toggle import Toggle
 
     with access.store(config) as store:
         store.set_toggle(Toggle(name, enabled, reason, access.actor(), at=time.time()))
-
-
-def _one_line(reason: str) -> str:
-    """What the next admin reads in the trail."""
-    text = " ".join(reason.split())
-    if not text or not text.isprintable():
-        raise typer.BadParameter("say why, in printable words", param_hint="--reason")
-    return text

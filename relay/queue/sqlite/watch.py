@@ -57,12 +57,13 @@ class Watch:
         generation = self._ledger.generation
         rows = self._connection.execute(SQL["toggles"], {"now": micros(now)}).fetchall()
         toggles = {toggle.tenant: toggle for toggle in map(toggle_from, rows)}
+        orders = Orders(toggles, pausing.stored(self._connection))
         self._told_generation = generation
         self._next_expiry = min(
             (toggle.until for toggle in toggles.values() if toggle.until is not None),
             default=math.inf,
         )
-        return Orders(toggles, pausing.stored(self._connection))
+        return orders
 
     def tell_again(self) -> None:
         """The next call of ``orders`` answers, even if nothing has changed until then."""
