@@ -1,5 +1,6 @@
 """``relay dead``: what gave up, and why; how it gets another chance, or goes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,9 @@ def show(context: typer.Context, queue_id: options.QueueId, as_json: options.Jso
 
     Envelope, recipients, header section and trail; of one that is gone, the trail.
     """
-    with access.store(access.configuration(context)) as store:
-        showing.show(store, queue_id, as_json=as_json)
+    config = access.configuration(context)
+    with access.store(config) as store:
+        showing.show(config, store, queue_id, as_json=as_json)
 
 
 @app.command(
@@ -68,31 +70,37 @@ def retry(
 
 @app.command(
     epilog=options.examples(
-        "relay dead export 0C5Q2J7XKM3ZA --to letter.eml", "relay dead export 0C5Q2J7XKM3ZA | less"
+        "relay dead export 0C5Q2J7XKM3ZA --to letter.eml",
+        "relay dead export 0C5Q2J7XKM3ZA 0C5Q2J7XKM40B --to letters/",
+        "relay dead export 0C5Q2J7XKM3ZA | less",
     )
 )
 def export(
     context: typer.Context,
-    queue_id: options.QueueId,
+    queue_ids: options.QueueIds,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: standard output.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="A new file; or a directory, where each gets its name: QUEUE_ID.eml. Default: "
+            "standard output.",
+        ),
     ] = None,
 ) -> None:
-    """Write a message to a file (.eml).
+    """Write messages to files (.eml).
 
     Header section and body as they were accepted, CRLF line ends included.
     """
+    if len(queue_ids) > 1 and not (to and to.is_dir()):
+        raise typer.BadParameter("name a directory for several messages", param_hint="--to")
     with access.store(access.configuration(context)) as store:
-        [queue_id] = picking.named(store, [queue_id], dead=True)
-        octets = showing.unstuffed(store.content(queue_id))
-        if to is None:
-            for piece in octets:
-                output.raw(piece)
-            return
-        try:
-            showing.save(octets, to)
-        except OSError as error:
-            raise Trouble(f"{to}: {error.strerror}") from error
+        for queue_id in picking.named(store, queue_ids, dead=True):
+            octets = showing.unstuffed(store.content(queue_id))
+            if to is None:
+                for piece in octets:
+                    output.raw(piece)
+            else:
+                _save(octets, to / f"{queue_id}.eml" if to.is_dir() else to)
 
 
 @app.command(epilog=options.examples("relay dead drop 0C5Q2J7XKM3ZA"))
@@ -103,3 +111,10 @@ def drop(context: typer.Context, queue_ids: options.QueueIds) -> None:
     """
     with access.store(access.configuration(context)) as store:
         picking.drop(store, queue_ids, dead=True)
+
+
+def _save(octets: Iterable[bytes], file: Path) -> None:
+    try:
+        showing.save(octets, file)
+    except OSError as error:
+        raise Trouble(f"{file}: {error.strerror}") from error

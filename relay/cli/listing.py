@@ -9,42 +9,63 @@ from typing import TYPE_CHECKING, Any
 from relay.cli import output
 
 if TYPE_CHECKING:
+    from relay.cli.ways import Ways
     from relay.model.causes import Cause
     from relay.model.message import Message, Recipient
+    from relay.model.pause import Pause
     from relay.model.reply import Reply
     from relay.queue.sqlite.listing import Listed
 
-QUEUE_TITLES = ("QUEUE ID", "TENANT", "AGE", "TRIES", "NEXT", "FROM", "TO", "CAUSE")
-DEAD_TITLES = ("QUEUE ID", "TENANT", "DEAD FOR", "FROM", "TO", "CAUSE", "REPLY")
+QUEUE_TITLES = ("QUEUE ID", "TENANT", "AGE", "TRIES", "NEXT", "CLASS", "FROM", "TO", "CAUSE")
+DEAD_TITLES = ("QUEUE ID", "TENANT", "DEAD FOR", "CLASS", "FROM", "TO", "CAUSE", "REPLY")
+# As the configuration writes them, by their numbers in the store.
+_PRIORITIES = ("high", "normal", "low")
 
 
-def queue_cells(listed: "Listed") -> tuple[str, ...]:
+def queue_cells(listed: "Listed", ways: "Ways") -> tuple[str, ...]:
     message = listed.message
-    first = concerned(message)[0]
+    pause = waits_for(listed, ways)
     return (
         message.queue_id,
         message.tenant or "-",
         output.since(message.arrived_at),
         str(message.attempt),
-        "under way" if listed.claimed else output.until(listed.due),
+        _next(listed, pause),
+        _class_cell(message),
         message.reverse_path or "<>",
         _addresses(message),
-        cause_of(first) or "-",
+        _cause_cell(message, pause),
     )
+
+
+def _next(listed: "Listed", pause: "Pause | None") -> str:
+    if listed.claimed:
+        return "under way"
+    if pause and pause.until is None:
+        return "when resumed"
+    return output.until(max(listed.due, pause.until or 0.0) if pause else listed.due)
 
 
 def dead_cells(listed: "Listed") -> tuple[str, ...]:
     message = listed.message
-    first = concerned(message)[0]
     return (
         message.queue_id,
         message.tenant or "-",
         output.since(listed.dead_since or message.arrived_at),
+        _class_cell(message),
         message.reverse_path or "<>",
         _addresses(message),
-        cause_of(first) or "-",
-        str(first.reply or "-"),
+        _cause_cell(message),
+        str(concerned(message)[0].reply or "-"),
     )
+
+
+def queue_row(listed: "Listed", ways: "Ways") -> dict[str, Any]:
+    """``waits_for`` is the pause that holds it back, as ``relay upstream list`` has it."""
+    from relay.cli import pausing
+
+    pause = waits_for(listed, ways)
+    return row(listed) | {"waits_for": pausing.row(pause.held, pause) if pause else None}
 
 
 def row(listed: "Listed") -> dict[str, Any]:
@@ -56,9 +77,13 @@ def row(listed: "Listed") -> dict[str, Any]:
     facts = {
         "queue_id": message.queue_id,
         "tenant": message.tenant or None,
+        "kind": message.kind,
+        "class": message.message_class or None,
+        "priority": priority(message),
         "reverse_path": message.reverse_path,
         "recipients": [recipient.address for recipient in concerned(message)],
         **trouble(first),
+        "possible_duplicate": may_arrive_twice(message),
         "upstream": first.upstream,
         "message_id": message.message_id,
         "size": message.content.size,
@@ -83,6 +108,22 @@ def trouble(recipient: "Recipient") -> dict[str, Any]:
     }
 
 
+def waits_for(listed: "Listed", ways: "Ways") -> "Pause | None":
+    """What holds it back while it is nobody's turn: no message under way, no dead letter."""
+    if listed.claimed or listed.dead_since is not None:
+        return None
+    return ways.waits_for(listed.message)
+
+
+def priority(message: "Message") -> str:
+    return _PRIORITIES[message.priority]
+
+
+def may_arrive_twice(message: "Message") -> bool:
+    """An attempt ended without a reply behind the final dot, and there will be another."""
+    return any(recipient.unknown for recipient in concerned(message))
+
+
 def cause_of(recipient: "Recipient") -> "Cause | None":
     """As the trail names it: ``expired`` where it waited too long, whatever it waited for."""
     from relay.model.causes import Cause
@@ -97,6 +138,26 @@ def concerned(message: "Message") -> "Sequence[Recipient]":
 
     dead = [one for one in message.recipients if one.state in DEAD_STATES]
     return message.pending or dead or message.recipients
+
+
+def _class_cell(message: "Message") -> str:
+    """What is out of the ordinary: a class, a priority, mail of the relay's own."""
+    told = [message.message_class] if message.message_class else []
+    if priority(message) != "normal":
+        told.append(priority(message))
+    if message.kind != "mail":
+        told.append(message.kind)
+    return " ".join(told) or "-"
+
+
+def _cause_cell(message: "Message", pause: "Pause | None" = None) -> str:
+    cause = cause_of(concerned(message)[0])
+    told = [str(cause)] if cause else []
+    if pause:
+        told.append(f"{pause.held.upstream} is paused")
+    if may_arrive_twice(message):
+        told.append("possible duplicate")
+    return ", ".join(told) or "-"
 
 
 def _addresses(message: "Message") -> str:

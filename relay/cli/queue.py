@@ -1,5 +1,7 @@
 """``relay queue``: what waits."""
 
+from functools import partial
+
 import typer
 
 from relay.cli import access, listing, options, output, picking, showing
@@ -16,12 +18,18 @@ app = options.group("What waits: list it, look at one, try it now, drop it.")
 def list_(
     context: typer.Context, tenant: options.OneTenant = None, as_json: options.Json = False
 ) -> None:
-    """What waits or is under way, by arrival."""
-    with access.store(access.configuration(context)) as store:
+    """What waits or is under way, by arrival, and what for."""
+    from relay.cli.ways import Ways
+
+    config = access.configuration(context)
+    with access.store(config) as store:
+        ways = Ways(config, access.orders_in(store))
         listed = store.messages(dead=False, tenant=tenant)
         if as_json:
-            output.json_lines(map(listing.row, listed))
-        elif not output.table(listing.QUEUE_TITLES, map(listing.queue_cells, listed)):
+            output.json_lines(map(partial(listing.queue_row, ways=ways), listed))
+            return
+        rows = map(partial(listing.queue_cells, ways=ways), listed)
+        if not output.table(listing.QUEUE_TITLES, rows):
             print("nothing waits")
 
 
@@ -31,8 +39,9 @@ def show(context: typer.Context, queue_id: options.QueueId, as_json: options.Jso
 
     Envelope, recipients, header section and trail; of one that is gone, the trail.
     """
-    with access.store(access.configuration(context)) as store:
-        showing.show(store, queue_id, as_json=as_json)
+    config = access.configuration(context)
+    with access.store(config) as store:
+        showing.show(config, store, queue_id, as_json=as_json)
 
 
 @app.command(

@@ -6,17 +6,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay.cli import listing, output
+from relay.cli import access, listing, output, pausing
 from relay.cli.access import Trouble
 
 if TYPE_CHECKING:
+    from relay.cli.ways import Ways
+    from relay.config.schema import Config
     from relay.model.message import Message, Recipient
     from relay.queue.sqlite.admin import Administration
     from relay.queue.sqlite.listing import Listed
 
 
-def show(store: "Administration", queue_id: str, *, as_json: bool) -> None:
+_POSSIBLE_DUPLICATE = (
+    "possible: an attempt ended without a reply to the message, which may have been taken"
+)
+
+
+def show(config: "Config", store: "Administration", queue_id: str, *, as_json: bool) -> None:
     """A message, or of one that is done, its trail. Raises Trouble where there is neither."""
+    from relay.cli.ways import Ways
+
+    ways = Ways(config, access.orders_in(store))
     listed = store.message(queue_id)
     trail = list(store.events(queue_id=queue_id))
     if listed is None and not trail:
@@ -24,10 +34,10 @@ def show(store: "Administration", queue_id: str, *, as_json: bool) -> None:
     if as_json and listed is None:
         raise Trouble(f"{queue_id} is gone; relay audit --json --queue-id {queue_id} has its trail")
     if as_json and listed:
-        output.json_lines([_whole(listed)])
+        output.json_lines([_whole(listed, ways)])
         return
     if listed:
-        _show_message(listed)
+        _show_message(listed, ways)
         _show_header(store, listed.message)
     else:
         print(f"{queue_id} is no longer in the queue; its trail tells what became of it.")
@@ -45,16 +55,16 @@ def save(octets: Iterable[bytes], file: Path) -> None:
             raise
 
 
-def _whole(listed: "Listed") -> dict[str, Any]:
+def _whole(listed: "Listed", ways: "Ways") -> dict[str, Any]:
     """For programs: the row, with each recipient by itself."""
     message = listed.message
     origin = message.origin
-    return listing.row(listed) | {
+    row = listing.row(listed) if listed.dead_since else listing.queue_row(listed, ways)
+    return row | {
         "header_from": message.header_from,
         "client": origin.address,
         "helo": origin.helo,
         "user": origin.user,
-        "priority": message.priority,
         "recipients": [_recipient(recipient) for recipient in message.recipients],
     }
 
@@ -79,29 +89,42 @@ def _recipient(recipient: "Recipient") -> dict[str, Any]:
         "state": recipient.state,
         "attempts": recipient.attempts,
         "upstream": recipient.upstream,
+        "possible_duplicate": recipient.unknown,
         **listing.trouble(recipient),
     }
 
 
-def _show_message(listed: "Listed") -> None:
+def _show_message(listed: "Listed", ways: "Ways") -> None:
     message = listed.message
-    origin = message.origin
-    user = f", logged in as {origin.user}" if origin.user else ""
-    output.facts(
-        {
-            "queue id": message.queue_id,
-            "tenant": message.tenant or "none",
-            "state": _state(listed),
-            "arrived": f"{output.moment(message.arrived_at)} from {origin.address} "
-            f"(HELO {origin.helo}{user})",
-            "reverse-path": message.reverse_path or "<>",
-            "message-id": message.message_id,
-            "size": output.size(message.content.size),
-        }
-    )
+    named = {
+        "queue id": message.queue_id,
+        "tenant": message.tenant or "none",
+        "kind": "" if message.kind == "mail" else f"{message.kind}, of the relay's own",
+        "class": message.message_class,
+        "priority": listing.priority(message),
+        "state": _state(listed),
+        "waits for": _waits_for(listed, ways),
+        "arrived": _arrived(message),
+        "reverse-path": message.reverse_path or "<>",
+        "message-id": message.message_id,
+        "size": output.size(message.content.size),
+    }
+    output.facts({name: value for name, value in named.items() if value})
     for recipient in message.recipients:
         print()
         output.facts(_recipient_facts(recipient))
+
+
+def _arrived(message: "Message") -> str:
+    origin = message.origin
+    user = f", logged in as {origin.user}" if origin.user else ""
+    moment = output.moment(message.arrived_at)
+    return f"{moment} from {origin.address} (HELO {origin.helo}{user})"
+
+
+def _waits_for(listed: "Listed", ways: "Ways") -> str:
+    pause = listing.waits_for(listed, ways)
+    return pausing.sentence(pause) if pause else ""
 
 
 def _state(listed: "Listed") -> str:
@@ -125,6 +148,7 @@ def _recipient_facts(recipient: "Recipient") -> dict[str, str]:
         "cause": told["cause"],
         "reply": recipient.reply and str(recipient.reply),
         "remedy": told["remedy"],
+        "duplicate": _POSSIBLE_DUPLICATE if recipient.unknown else None,
         "last cause": last and f"{last}: {REMEDIES[last]}",
     }
     return {name: value for name, value in named.items() if value}

@@ -101,6 +101,7 @@ class MessageAttempt:
         if message.classes_key != self._situation.classes_key and message.kind is Kind.MAIL:
             header = await self._means.packer.header_of(message)
             self._trial.message = self._situation.classified(message, header)
+            await self._means.queue.reclassify(self._trial.message)
 
     async def _leave_out_suppressed(self) -> None:
         message = self._trial.message

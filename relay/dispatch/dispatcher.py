@@ -106,8 +106,10 @@ class Dispatcher:
         """Commit a new message, and begin with it at once if there is room. Raises StoreError."""
         lane = self._lane_of(message)
         claimed = self._goes_at_once(message, lane)
+        message = replace(
+            message, attempt=int(claimed), expires_at=self.situation.expiry_of(message)
+        )
         if claimed:
-            message = replace(message, attempt=1)
             lane.enter(message.tenant)
         try:
             await self._queue.add(message, claimed=claimed, events=(event,))
@@ -177,7 +179,7 @@ class Dispatcher:
         now = time.time()
         if self.situation.pauses or (self._next_due is not None and self._next_due <= now):
             self._left_in_store = True
-        # await self._claim_expired(now)
+        await self._claim_expired(now)
         if not self._left_in_store:
             return self._pause(now)
         # Reset before the store is asked: what is settled meanwhile sets them again.
@@ -234,7 +236,7 @@ class Dispatcher:
 
     async def _claim_expired(self, now: float) -> None:
         """Age goes on while a way is closed: what is too old is claimed to be ended."""
-        for message in await self._queue.claim_expired(now, _CLAIM_AT_ONCE):
+        for message in await self._queue.claim_expired(_CLAIM_AT_ONCE, now):
             self._lane_of(message).enter(message.tenant)
             self._take(message, self._lane_of(message), None)
 

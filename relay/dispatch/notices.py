@@ -40,6 +40,7 @@ def message_of(
         recipients=(Recipient(0, notice.recipient, notify=False),),
         content=Content(len(notice.content), notice.header_size, chunks=(notice.content,)),
         kind=Kind.DSN if about else Kind.ALERT,
+        expires_at=now + config.retry.give_up_after,
     )
 
 

@@ -76,6 +76,8 @@ class Situation:
         if orders:
             self.pauses.begin_with(orders.pauses, now)
             self.snapshot = self.snapshot.with_toggles(orders.toggles)
+        by_class = {name: s.give_up_after_s for name, s in self._schedules.items()}
+        await self._queue.set_expiry(by_class, self.config.retry.give_up_after)
         self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
 
     def refresh(self) -> bool:
@@ -127,9 +129,12 @@ class Situation:
     def schedule_of(self, message: Message) -> Schedule:
         return self._schedules.get(message.message_class, self.config.retry.schedule)
 
+    def expiry_of(self, message: Message) -> float:
+        return message.expires_from + self.schedule_of(message).give_up_after_s
+
     def is_too_old(self, message: Message) -> bool:
         """For all that it could still be tried once more, if a way is open."""
-        return time.time() - message.expires_from >= self.schedule_of(message).give_up_after_s
+        return time.time() >= self.expiry_of(message)
 
     def is_stale(self, message: Message) -> bool:
         """Of a class with a time of its own after which it is worth nothing any more: a one-time
@@ -141,6 +146,8 @@ class Situation:
     def classified(self, message: Message, header: bytes) -> Message:
         """The message in its class, with the priority of that; ``header`` is its header section."""
         classes = self.config.classes
+        if not classes and not message.classes_key:
+            return message
         name = ""
         if classes:
             recipients = tuple(recipient.address for recipient in message.recipients)

@@ -16,7 +16,8 @@ from relay.model.suppression import Strike
 
 def strikes_of(config: Config, message: Message, outcome: Outcome) -> tuple[Strike, ...]:
     policy = config.suppression
-    if not policy.automatic or message.kind is not Kind.MAIL:
+    # Without a tenant an entry would be for all tenants: nobody's refusal is to reach so far.
+    if not policy.automatic or message.kind is not Kind.MAIL or not message.tenant:
         return ()
     now = time.time()
     return tuple(

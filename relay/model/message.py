@@ -82,8 +82,9 @@ class Message:
     ``arrived_at`` is in Unix seconds, and so is ``expires_from``, whence its age counts: the same,
     until an administrator gives a dead letter a new life. ``attempt`` counts the claims, the
     present one included. ``tenant`` is as derived when it was accepted or last tried; "" is none.
-    ``message_class`` is the class it is in, "" for none, by the classes of ``classes_key``: where
-    the configuration's have another key, it is derived anew.
+    ``expires_at`` is when it is too old, by its class. ``message_class`` is the class it is in, ""
+    for none, by the classes of ``classes_key``: where the configuration's have another key, it is
+    derived anew.
     """
 
     queue_id: str
@@ -103,6 +104,7 @@ class Message:
     kind: Kind = Kind.MAIL
     message_class: str = ""
     classes_key: str = ""
+    expires_at: float = 0.0
 
     @property
     def pending(self) -> tuple[Recipient, ...]:

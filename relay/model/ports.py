@@ -190,6 +190,15 @@ class Queue(Protocol):
         Each claim counts as an attempt, stored before the attempt is made.
         """
 
+    async def claim_expired(self, limit: int, now: float) -> list[Message]:
+        """Claim up to ``limit`` messages that are too old, whatever their way."""
+
+    async def set_expiry(self, by_class: Mapping[str, float], others: float) -> None:
+        """When queued messages are too old, in seconds by class, and for those of none of them."""
+
+    async def reclassify(self, message: Message) -> None:
+        """Store a claimed message's class, found anew, with what follows from it."""
+
     async def settle(
         self, settlements: Sequence[Settlement], events: Sequence[Event], also: Also = NOTHING_MORE
     ) -> None:
@@ -222,8 +231,9 @@ class Queue(Protocol):
         """What each tenant holds of the queue."""
 
     def suppressed(self, tenant: str, addresses: Sequence[str]) -> Mapping[str, Suppression]:
-        """Those of the addresses that are suppressed for the tenant, or for all. Asked on the event
-        loop before every attempt: free while nothing is suppressed, else some microseconds."""
+        """Those of the addresses that are suppressed for the tenant, or for all. As of the last
+        ``orders``. Asked on the event loop before every attempt: free while nothing is suppressed,
+        else some microseconds."""
 
     def read(self, queue_id: str, content: Content) -> AsyncIterator[bytes]:
         """The octets of the content, in pieces of at most 1 MiB."""

@@ -154,19 +154,3 @@ async def test_a_crash_interrupts_the_migration(backend: SqliteBackend) -> None:
         [version] = connection.execute("PRAGMA user_version").fetchone()
         [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
     assert (version, verdict) == (latest_version(), "ok")
-
-
-async def test_an_upgraded_store_has_the_schema_of_a_new_one(
-    backend: SqliteBackend, tmp_path: Path
-) -> None:
-    new = SqliteBackend(tmp_path / "new")
-    new.path.parent.parent.mkdir()
-    schemas = []
-    for each in (backend, new):
-        store = each.store()
-        await store.open()
-        await store.close()
-        with closing(sqlite3.connect(each.path)) as connection:
-            schemas.append(connection.execute("SELECT * FROM pragma_table_list").fetchall())
-            schemas.append(connection.execute("SELECT sql FROM sqlite_schema").fetchall())
-    assert schemas[:2] == schemas[2:]

@@ -87,35 +87,46 @@ StartRelay = Callable[..., AbstractAsyncContextManager[RunningRelay]]
 def start_relay(tmp_path: Path) -> StartRelay:
     """``async with start_relay(upstream, limits={...}) as relay``: acme.example by ``upstream``."""
 
-    @contextlib.asynccontextmanager
-    async def start(
-        upstream: Upstream,
-        *,
-        upstreams: dict[str, Any] | None = None,
-        listener: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> AsyncIterator[RunningRelay]:
-        port = free_port()
-        if listener:
-            more["listen"] = [{"address": f"127.0.0.1:{port}"} | listener]
+    def start(
+        upstream: Upstream, *, upstreams: dict[str, Any] | None = None, **more: Any
+    ) -> AbstractAsyncContextManager[RunningRelay]:
         sections: dict[str, Any] = {
             "tenants": {"acme": {"domains": ["acme.example"], "upstream": "up"}}
         }
         entries = upstreams or {"up": upstream_entry(upstream)}
-        text = relay_config(tmp_path, port, entries, **(sections | more))
-        config_file = tmp_path / "config.yaml"
-        config_file.write_text(text)
-        config = load(config_file, {})
-        app = App(config, tmp_path / "relay.db")
-        running = asyncio.create_task(app.run())
-        try:
-            await _answers(port, running)
-            yield RunningRelay(app, port, tmp_path)
-        finally:
-            app.stop("test")
-            await asyncio.wait_for(running, 30)
+        return _running(tmp_path, entries, **(sections | more))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def relay_in() -> StartRelay:
+    """``async with relay_in(folder, upstreams, tenants={...}) as relay``: for fixtures that a whole
+    module shares, and for tests that name all of the configuration."""
+    return _running
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    folder: Path,
+    upstreams: dict[str, Any],
+    *,
+    listener: dict[str, Any] | None = None,
+    **sections: Any,
+) -> AsyncIterator[RunningRelay]:
+    port = free_port()
+    if listener:
+        sections["listen"] = [{"address": f"127.0.0.1:{port}"} | listener]
+    config_file = folder / "config.yaml"
+    config_file.write_text(relay_config(folder, port, upstreams, **sections))
+    app = App(load(config_file, {}), folder / "relay.db")
+    running = asyncio.create_task(app.run())
+    try:
+        await _answers(port, running)
+        yield RunningRelay(app, port, folder)
+    finally:
+        app.stop("test")
+        await asyncio.wait_for(running, 30)
 
 
 async def _answers(port: int, running: asyncio.Task[None]) -> None:

@@ -1,6 +1,7 @@
 """Which messages may be tried, taking them, and their octets."""
 
-from sqlite3 import Connection
+from collections.abc import Mapping
+from sqlite3 import Connection, Cursor
 
 import orjson
 
@@ -25,14 +26,49 @@ def due(connection: Connection, now: float) -> Due:
 
 def claim(connection: Connection, tenant: str, limit: int, now: float) -> Outcome:
     """Claims as a list of messages, the first to be tried first."""
-    chosen = connection.execute(
-        SQL["claimable"], {"tenant": tenant, "now": micros(now), "most": limit}
-    ).fetchone()[0]
-    facts = orjson.loads(chosen or "[]")
+    parameters = {"tenant": tenant, "now": micros(now), "most": limit}
+    return _claimed(connection, connection.execute(SQL["claimable"], parameters))
+
+
+def claim_expired(connection: Connection, limit: int, now: float) -> Outcome:
+    """Claims of what is too old, whatever its way."""
+    parameters = {"now": micros(now), "most": limit}
+    return _claimed(connection, connection.execute(SQL["claimable_expired"], parameters))
+
+
+def is_any_expired(connection: Connection, now: float) -> bool:
+    parameters = {"now": micros(now), "most": 1}
+    return connection.execute(SQL["claimable_expired"], parameters).fetchone()[0] is not None
+
+
+def _claimed(connection: Connection, chosen: Cursor) -> Outcome:
+    facts = orjson.loads(chosen.fetchone()[0] or "[]")
     if facts:
         connection.execute(SQL["claim"], (json_text([fact[0] for fact in facts]),))
     messages: list[Message] = [message_from(fact, claims=1) for fact in facts]
     return Outcome(messages)
+
+
+def set_expiry(connection: Connection, by_class: Mapping[str, float], others: float) -> Outcome:
+    """Give-up times in seconds; ``others`` for messages of none of the classes."""
+    for name, give_up_after_s in by_class.items():
+        parameters = {"class": name, "give_up_after": micros(give_up_after_s)}
+        connection.execute(SQL["set_expiry"], parameters)
+    names = {"classes": json_text(list(by_class)), "give_up_after": micros(others)}
+    connection.execute(SQL["set_expiry_of_others"], names)
+    return Outcome(None)
+
+
+def reclassify(connection: Connection, message: Message) -> Outcome:
+    row = (
+        message.message_class,
+        message.classes_key,
+        message.priority,
+        micros(message.expires_at),
+        number_of(message.queue_id),
+    )
+    connection.execute(SQL["reclassify"], row)
+    return Outcome(None)
 
 
 def parked_until(connection: Connection, after: int) -> int | None:

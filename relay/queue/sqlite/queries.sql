@@ -3,8 +3,8 @@
 INSERT INTO message (
     id, tenant, priority, due, claimed, attempt, arrived_at, expires_from, reverse_path,
     header_from, message_id, smtputf8, body_8bit, client, helo, user, bound, size, header_size,
-    spool, kind, class, classes_key
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    spool, kind, class, classes_key, expires_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_recipients
 -- Their recipients, each with its state.
@@ -157,6 +157,31 @@ FROM (
     ORDER BY priority, due, id LIMIT :most
 )
 CROSS JOIN message_facts USING (id);
+
+-- name: claimable_expired
+-- Messages that are too old, whatever their way; the oldest first.
+SELECT '[' || group_concat(facts) || ']'
+FROM (
+    SELECT id FROM message
+    WHERE expires_at <= :now AND claimed = 0 AND dead_since IS NULL
+    ORDER BY expires_at LIMIT :most
+)
+CROSS JOIN message_facts USING (id);
+
+-- name: set_expiry
+-- When the messages of a class are too old, by the present configuration.
+UPDATE message SET expires_at = expires_from + :give_up_after
+WHERE dead_since IS NULL AND class = :class AND expires_at <> expires_from + :give_up_after;
+
+-- name: set_expiry_of_others
+-- ... and those of no class, or of one that is not there any more.
+UPDATE message SET expires_at = expires_from + :give_up_after
+WHERE dead_since IS NULL AND class NOT IN (SELECT value FROM json_each(:classes))
+    AND expires_at <> expires_from + :give_up_after;
+
+-- name: reclassify
+-- The class of a queued message, found anew.
+UPDATE message SET class = ?, classes_key = ?, priority = ?, expires_at = ? WHERE id = ?;
 
 -- name: claim
 -- The claim is the attempt: both are stored before it is made.
@@ -399,7 +424,13 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND dead_since IS NULL;
 
 -- name: revive
 -- Dead letters get a new life: no attempts yet, and an age that counts from now.
-UPDATE message SET dead_since = NULL, due = :now, expires_from = :now, attempt = 0, told = 0
+UPDATE message SET
+    dead_since = NULL,
+    due = :now,
+    expires_at = :now + (expires_at - expires_from),
+    expires_from = :now,
+    attempt = 0,
+    told = 0
 WHERE id IN (SELECT value FROM json_each(:ids)) AND dead_since IS NOT NULL;
 
 -- name: revive_recipients

@@ -87,6 +87,7 @@ def message_row(number: int, message: Message, *, claimed: bool) -> Row:
         message.kind.value,
         storable(message.message_class),
         message.classes_key,
+        micros(message.expires_at),
     )
 
 
@@ -188,7 +189,7 @@ def message_from(facts: list[Any], *, claims: int = 0) -> Message:
     (
         number, arrived_at, expires_from, tenant, priority, reverse_path, header_from, message_id,
         smtputf8, body_8bit, client, helo, user, bound, size, header_size, spool, attempt,
-        kind, message_class, classes_key, *_, recipients,
+        kind, message_class, classes_key, expires_at, *_, recipients,
     ) = facts  # fmt: skip
     return Message(
         queue_id=encode(number),
@@ -208,6 +209,7 @@ def message_from(facts: list[Any], *, claims: int = 0) -> Message:
         kind=Kind(kind),
         message_class=message_class,
         classes_key=classes_key,
+        expires_at=seconds(expires_at),
     )
 
 

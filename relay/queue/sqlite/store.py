@@ -37,7 +37,7 @@ from relay.model.ports import (
 from relay.model.suppression import Suppression
 from relay.queue.spool import File, SpoolDirectory, Spooled, spool_path
 from relay.queue.sqlite import claiming, connecting, counting, opening, pausing
-from relay.queue.sqlite.changes import Change, new_message
+from relay.queue.sqlite.changes import Change, Work, new_message
 from relay.queue.sqlite.counting import Counts
 from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.ledger import usage_of
@@ -131,7 +131,15 @@ class SqliteStore:
         return await self._read(lambda connection: claiming.due(connection, now))
 
     async def claim(self, tenant: str, limit: int, now: float) -> list[Message]:
-        work = partial(claiming.claim, tenant=tenant, limit=limit, now=now)
+        return await self._claimed(partial(claiming.claim, tenant=tenant, limit=limit, now=now))
+
+    async def claim_expired(self, limit: int, now: float) -> list[Message]:
+        # Asked every second, and hardly ever is there one: no transaction for that.
+        if not await self._read(lambda connection: claiming.is_any_expired(connection, now)):
+            return []
+        return await self._claimed(partial(claiming.claim_expired, limit=limit, now=now))
+
+    async def _claimed(self, work: Work) -> list[Message]:
         claims = asyncio.ensure_future(self._carried_out(Change(work=work)))
         try:
             messages: list[Message] = await asyncio.shield(claims)
@@ -141,6 +149,14 @@ class SqliteStore:
             raise
         self._spooled.claimed(messages)
         return messages
+
+    async def set_expiry(self, by_class: Mapping[str, float], others: float) -> None:
+        await self._carried_out(
+            Change(work=partial(claiming.set_expiry, by_class=by_class, others=others))
+        )
+
+    async def reclassify(self, message: Message) -> None:
+        await self._carried_out(Change(work=partial(claiming.reclassify, message=message)))
 
     async def settle(
         self, settlements: Sequence[Settlement], events: Sequence[Event], also: Also = NOTHING_MORE

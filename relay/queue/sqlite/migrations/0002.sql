@@ -5,6 +5,9 @@ ALTER TABLE message ADD COLUMN kind TEXT NOT NULL DEFAULT 'mail'
     CHECK (kind IN ('mail', 'dsn', 'alert'));
 ALTER TABLE message ADD COLUMN class TEXT NOT NULL DEFAULT '';
 ALTER TABLE message ADD COLUMN classes_key TEXT NOT NULL DEFAULT '';
+-- When it is too old: age goes on behind a pause, where nobody looks at it otherwise. A message of the
+-- first schema has it from the next start on.
+ALTER TABLE message ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
 -- Returned unused, with a due that may be taken back: what a pause or a rate holds up.
 ALTER TABLE message ADD COLUMN parked INTEGER NOT NULL DEFAULT 0
     CHECK (parked = 0 OR parked = 1 AND claimed = 0 AND dead_since IS NULL);
@@ -13,6 +16,7 @@ ALTER TABLE message ADD COLUMN told INTEGER NOT NULL DEFAULT 0
     CHECK (told = 0 OR told IN (1, 2) AND dead_since IS NOT NULL);
 
 CREATE INDEX message_parked ON message (parked) WHERE parked = 1;
+CREATE INDEX message_expires ON message (expires_at) WHERE claimed = 0 AND dead_since IS NULL;
 CREATE INDEX message_told ON message (told, dead_since) WHERE dead_since IS NOT NULL;
 
 ALTER TABLE recipient ADD COLUMN unknown INTEGER NOT NULL DEFAULT 0 CHECK (unknown IN (0, 1));
@@ -26,7 +30,7 @@ SELECT
     json_array(
         id, arrived_at, expires_from, tenant, priority, reverse_path, header_from, message_id,
         smtputf8, body_8bit, client, helo, user, json(bound), size, header_size, spool, attempt,
-        kind, class, classes_key, due, claimed, dead_since,
+        kind, class, classes_key, expires_at, due, claimed, dead_since,
         (
             SELECT json_group_array(json_array(
                 position, address, notify, state, attempts, cause, code, enhanced_status, reply,
