@@ -8,7 +8,7 @@ to hear it. Anything else is a 250, and the queue goes on.
 import asyncio
 from collections.abc import Sequence
 
-from relay.model.message import Message, State
+from relay.model.message import Recipient, State
 from relay.model.ports import Client
 from relay.model.reply import Reply
 from relay.model.result import Failed, Result
@@ -45,10 +45,10 @@ class Acknowledgement:
             self._client = None
         return self._refused
 
-    def settled(self, message: Message) -> None:
-        """The attempt is stored."""
-        states = {recipient.state for recipient in message.recipients}
-        replies = [recipient.reply for recipient in message.recipients if recipient.reply]
+    def settled(self, recipients: Sequence[Recipient]) -> None:
+        """The attempt is stored, and this is what has become of all recipients."""
+        states = {recipient.state for recipient in recipients}
+        replies = [recipient.reply for recipient in recipients if recipient.reply]
         self._resolve(replies[-1] if states == {State.RELAYED} and replies else None)
 
     def over(self) -> None:

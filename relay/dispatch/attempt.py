@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from relay.deliver.pool import Deliverer
 from relay.dispatch.acknowledgement import Acknowledgement
 from relay.dispatch.gate import Closed, Gate
 from relay.dispatch.handover import Packer
@@ -19,7 +18,6 @@ from relay.dispatch.outcome import Outcome, Trial
 from relay.dispatch.pauses import Ticket
 from relay.dispatch.settling import Settler, Store
 from relay.dispatch.situation import Situation
-from relay.model.address import canonical
 from relay.model.causes import Cause, Scope
 from relay.model.events import Way
 from relay.model.message import Kind, Message
@@ -40,7 +38,6 @@ class Means:
 
     situation: Situation
     queue: Queue
-    deliverer: Deliverer
     packer: Packer
     lane_of: Callable[[str], Lane]
     store: Store
@@ -107,11 +104,13 @@ class MessageAttempt:
         message = self._trial.message
         if message.kind is not Kind.MAIL or self._situation.ignores_suppression(message):
             return
-        addresses = {canonical(r.address): r for r in message.pending}
-        found = self._means.queue.suppressed(message.tenant, list(addresses))
+        pending = message.pending
+        found = self._means.queue.suppressed(message.tenant, [r.address for r in pending])
+        if not found:
+            return
         if message.priority == HIGH_PRIORITY:
             found = {a: s for a, s in found.items() if s.source is not Source.AUTOMATIC}
-        recipients = [r for r in message.pending if canonical(r.address) in found]
+        recipients = [recipient for recipient in pending if recipient.address in found]
         if recipients:
             await self._settler.suppress(recipients)
 
@@ -142,13 +141,15 @@ class MessageAttempt:
         gate = Gate(self._situation, planned.tenant, route, sender)
         left = route.recipients
         while left and not self._situation.stopping:
-            some = replace(route, recipients=left[: gate.most_recipients])
-            closed = await self._hand_over(planned.tenant, some, gate, generation)
+            most = gate.most_recipients
+            some = left[:most]
+            part = route if some == route.recipients else replace(route, recipients=some)
+            closed = await self._hand_over(planned.tenant, part, gate, generation)
             if closed:
                 return dict.fromkeys((r.position for r in left), closed.until)
-            if some.recipients[0].position in self._trial.untried:
+            if left[0].position in self._trial.untried:
                 return {}
-            left = left[len(some.recipients) :]
+            left = left[most:]
         return {}
 
     async def _hand_over(
@@ -183,8 +184,7 @@ class MessageAttempt:
         gate.spend(len(recipients))
         attempt = None
         try:
-            async with self._means.packer.packed(message, route, recipients) as handover:
-                attempt = await self._means.deliverer.hand_over(ticket.upstream, handover)
+            attempt = await self._means.packer.hand_over(message, route, recipients)
         finally:
             if attempt is None or attempt.remote_mta is None:
                 gate.spend(-len(recipients))

@@ -56,10 +56,8 @@ class Dispatcher:
         self._lanes = {name: Lane(u.limits.connections) for name, u in config.upstreams.items()}
         # Messages without any way are looked at one by one, each on its own schedule.
         self._no_way = Lane(1)
-        packer = Packer(config, queue, budget)
-        self._means = Means(
-            self.situation, queue, deliverer, packer, self._lanes.__getitem__, self._store
-        )
+        packer = Packer(config, queue, deliverer, budget)
+        self._means = Means(self.situation, queue, packer, self._lanes.__getitem__, self._store)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unused: list[str] = []
         self._any_parked = True

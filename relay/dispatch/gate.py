@@ -40,10 +40,14 @@ class Gate:
     @property
     def most_recipients(self) -> int:
         """More at once would break a limit by themselves."""
-        limits = [self._situation.config.upstreams[self._upstream].limits.recipients]
-        return min([*limits, *(s.most_recipients for s in self._subjects if s.most_recipients)])
+        most = self._situation.config.upstreams[self._upstream].limits.recipients
+        for subject in self._subjects:
+            most = min(most, subject.most_recipients or most)
+        return most
 
     def closed(self) -> Closed | None:
+        if not self._situation.pauses:
+            return None
         until = self._situation.closed_until(self._upstream, self._tenant, self._sender)
         return None if until is None else Closed(until)
 

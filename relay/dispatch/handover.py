@@ -1,18 +1,19 @@
-"""Makes of a message and a route what deliver hands over: the envelope, and the content with its
-header section under the route's identity.
+"""Makes of a message and a route what deliver hands over, the envelope, and the content with its
+header section under the route's identity; and has it handed over.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
 from relay.config.schema import Config, Upstream
+from relay.deliver.pool import Deliverer
 from relay.deliver.transaction import Handover
 from relay.model import header as headers
 from relay.model.budget import Budget
 from relay.model.message import Message, Recipient
 from relay.model.ports import Queue
+from relay.model.result import Attempt
 from relay.route.identity import changes_header, header_under, reverse_path_under
 from relay.route.plan import Route
 
@@ -20,25 +21,25 @@ _PIECE_BYTES = 256 << 10
 
 
 class Packer:
-    def __init__(self, config: Config, queue: Queue, budget: Budget) -> None:
+    def __init__(self, config: Config, queue: Queue, deliverer: Deliverer, budget: Budget) -> None:
         self._config = config
+        self._deliverer = deliverer
         self._queue = queue
         self._budget = budget
 
-    @asynccontextmanager
-    async def packed(
+    async def hand_over(
         self, message: Message, route: Route, recipients: tuple[Recipient, ...]
-    ) -> AsyncIterator[Handover]:
-        """Content that lies in the store is read before the upstream is asked for anything."""
+    ) -> Attempt:
+        """Content that lies in the store is read before the upstream is asked for anything. Raises
+        StoreError where it can't be."""
         content = message.content
         if content.chunks is not None or content.spool is not None:
-            yield self._handover(message, route, recipients)
-            return
+            return await self._deliver(message, route, recipients)
         await self._budget.take(content.size)
         try:
             chunks = [piece async for piece in self._queue.read(message.queue_id, content)]
             message = replace(message, content=replace(content, chunks=tuple(chunks)))
-            yield self._handover(message, route, recipients)
+            return await self._deliver(message, route, recipients)
         finally:
             self._budget.give(content.size)
 
@@ -51,23 +52,24 @@ class Packer:
                 break
         return head[: message.content.header_size]
 
-    def _handover(
+    async def _deliver(
         self, message: Message, route: Route, recipients: tuple[Recipient, ...]
-    ) -> Handover:
+    ) -> Attempt:
         assert route.upstream is not None
         upstream = self._config.upstreams[route.upstream]
         sender = reverse_path_under(route.identity, message.reverse_path)
         edits = _edits(upstream, message, recipients, null=not sender)
         if not sender and upstream.null_sender != "keep":
             sender = upstream.null_sender
-        return Handover(
+        handover = Handover(
             reverse_path=sender,
-            recipients=tuple(recipient.address for recipient in recipients),
+            recipients=tuple([recipient.address for recipient in recipients]),
             size=message.content.size,
             body_8bit=message.body_8bit,
             smtputf8=message.smtputf8,
             content=partial(self._octets, message, route, edits),
         )
+        return await self._deliverer.hand_over(route.upstream, handover)
 
     async def _octets(self, message: Message, route: Route, edits: bytes) -> AsyncIterator[bytes]:
         """The content in wire form, its header section as it leaves."""
@@ -89,6 +91,8 @@ def _edits(
     upstream: Upstream, message: Message, recipients: tuple[Recipient, ...], *, null: bool
 ) -> bytes:
     """Fields that go in on top of the header section, for this upstream alone."""
+    if not null and upstream.provider is None:
+        return b""
     added = b""
     if null and upstream.null_sender != "keep":
         # Without its null reverse-path nothing else would keep robots from answering it.

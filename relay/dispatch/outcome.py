@@ -31,8 +31,8 @@ class Outcome:
 class Trial:
     """A message under way: one attempt, in as many handovers as its recipients need.
 
-    ``message`` is as it stands now; ``changed`` are the recipients that have news of this attempt,
-    ``untried`` the positions of those that have none yet.
+    ``message`` has its recipients as they were before; ``changed`` are those that have news of this
+    attempt, ``untried`` the positions of those that have none yet.
     """
 
     message: Message
@@ -45,12 +45,18 @@ class Trial:
         return cls(message, {recipient.position for recipient in message.pending}, {})
 
     @property
+    def recipients(self) -> list[Recipient]:
+        """All of them, as they stand now."""
+        changed = self.changed
+        return [changed.get(r.position, r) for r in self.message.recipients]
+
+    @property
     def left(self) -> Message:
         """The message as it concerns those who have not been tried."""
         message = self.message
         if len(self.untried) == len(message.recipients):
             return message
-        recipients = tuple(r for r in message.recipients if r.position in self.untried)
+        recipients = tuple([r for r in self.recipients if r.position in self.untried])
         return replace(message, recipients=recipients)
 
     def settled(
@@ -84,7 +90,7 @@ class Trial:
         if self.untried:
             # Stored at once all the same: nobody may be tried twice because others were to come.
             return self._settlement(news, Ending.GOES_ON, now), told
-        end = ending(self.message.recipients)
+        end = ending(self.recipients)
         if end is Ending.DEAD and refused:
             end = Ending.DONE
         if end is Ending.DEAD:
@@ -95,7 +101,7 @@ class Trial:
 
     @property
     def dead(self) -> list[Recipient]:
-        return [r for r in self.message.recipients if r.state in DEAD_STATES]
+        return [r for r in self.recipients if r.state in DEAD_STATES]
 
     def suppressed(self, recipients: Sequence[Recipient], now: float) -> tuple[Settlement, Event]:
         """These are on the suppression list, and not tried at all."""
@@ -104,7 +110,7 @@ class Trial:
         told = events.email_suppressed(self.message, news, REMEDIES[Cause.SUPPRESSED])
         if self.untried:
             return self._settlement(news, Ending.GOES_ON, now), told
-        end = ending(self.message.recipients)
+        end = ending(self.recipients)
         return self._settlement(list(self.changed.values()), end, now), told
 
     def expired(self, now: float) -> tuple[Settlement, list[Event]]:
@@ -132,8 +138,6 @@ class Trial:
         for recipient in news:
             self.changed[recipient.position] = recipient
             self.untried.discard(recipient.position)
-        recipients = tuple(self.changed.get(r.position, r) for r in self.message.recipients)
-        self.message = replace(self.message, recipients=recipients)
 
     def _settlement(self, news: Sequence[Recipient], end: Ending, due: float) -> Settlement:
         return Settlement(self.message.queue_id, self.message.tenant, tuple(news), end, due)

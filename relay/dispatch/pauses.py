@@ -115,7 +115,8 @@ class Pauses:
 
     def give_back(self, ticket: Ticket) -> None:
         """It was not used: whoever comes next may probe."""
-        self._probing.difference_update(ticket.probes)
+        if ticket.probes:
+            self._probing.difference_update(ticket.probes)
 
     def note(
         self, ticket: Ticket, queue_id: str, attempt: Attempt, *, now: float, chance: float
@@ -123,8 +124,10 @@ class Pauses:
         """What a handover says about its way. ``chance`` as in model.retry."""
         self.give_back(ticket)
         change = Change()
-        relayed = any(isinstance(result, Relayed) for result in attempt.results)
         trouble = _worst(attempt)
+        if trouble is None and not (self._pauses or self._suspects or self._refused):
+            return change
+        relayed = any(isinstance(result, Relayed) for result in attempt.results)
         upstream = Held(ticket.upstream)
         against_upstream = trouble is not None and trouble.scope is Scope.UPSTREAM
         if against_upstream and self._counts(ticket, queue_id, attempt, trouble):
@@ -257,9 +260,11 @@ def _chain(upstream: str, tenant: str, sender: str | None) -> tuple[Held, ...]:
 
 def _worst(attempt: Attempt) -> Trouble | None:
     """The trouble that reaches furthest."""
-    order = (Scope.UPSTREAM, Scope.TENANT, Scope.MESSAGE, Scope.RECIPIENT)
     troubles = [result for result in attempt.results if not isinstance(result, Relayed)]
-    return min(troubles, key=lambda trouble: order.index(trouble.scope), default=None)
+    if not troubles:
+        return None
+    order = (Scope.UPSTREAM, Scope.TENANT, Scope.MESSAGE, Scope.RECIPIENT)
+    return min(troubles, key=lambda trouble: order.index(trouble.scope))
 
 
 def _answered(attempt: Attempt) -> bool:

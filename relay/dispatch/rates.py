@@ -167,16 +167,18 @@ class RateLimits:
     def __init__(self, config: Config) -> None:
         self._default = config.default.upstream if config.default else None
         self._per_tenant = config.default.per_tenant if config.default else Rates()
+        self._tenants: dict[str, Subject] = {}
         self._subjects = {
             name: _of_upstream(name, upstream.limits) for name, upstream in config.upstreams.items()
         }
-        self._tenants: dict[str, Subject] = {}
+        self._caps_tenants = bool(self._on_default("").windows)
 
     def subjects(self, upstream: str, tenant: str, *, by_default: bool) -> Sequence[Subject]:
-        found = [self._subjects[upstream]]
-        if by_default and tenant:
+        own = self._subjects[upstream]
+        found = [own] if own.windows else []
+        if by_default and tenant and self._caps_tenants:
             found.append(self._on_default(tenant))
-        return [subject for subject in found if subject.windows]
+        return found
 
     def _on_default(self, tenant: str) -> Subject:
         subject = self._tenants.get(tenant)

@@ -63,7 +63,7 @@ class Settler:
         strikes = strikes_of(self._situation.config, trial.message, outcome)
         await self._keep(settlement, told, spent, strikes)
         if self._acknowledgement and not trial.untried:
-            self._acknowledgement.settled(trial.message)
+            self._acknowledgement.settled(trial.recipients)
         self._note_outcome(settlement, outcome, strikes)
 
     async def suppress(self, recipients: Sequence[Recipient]) -> None:

@@ -114,6 +114,8 @@ class Situation:
 
     def closed_until(self, upstream: str, tenant: str, sender: str | None) -> float | None:
         """Until when mail waits for a way; sooner, if a failover takes it before that."""
+        if not self.pauses:
+            return None
         now = time.time()
         until = self.pauses.until(upstream, tenant, sender, now)
         if until is None:

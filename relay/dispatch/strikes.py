@@ -10,7 +10,7 @@ from relay.dispatch.outcome import Outcome
 from relay.model.address import canonical
 from relay.model.causes import Scope
 from relay.model.message import Kind, Message
-from relay.model.result import Failed
+from relay.model.result import Failed, Relayed
 from relay.model.suppression import Strike
 
 
@@ -18,6 +18,8 @@ def strikes_of(config: Config, message: Message, outcome: Outcome) -> tuple[Stri
     policy = config.suppression
     # Without a tenant an entry would be for all tenants: nobody's refusal is to reach so far.
     if not policy.automatic or message.kind is not Kind.MAIL or not message.tenant:
+        return ()
+    if all(isinstance(result, Relayed) for result in outcome.attempt.results):
         return ()
     now = time.time()
     return tuple(

@@ -108,7 +108,7 @@ class Message:
 
     @property
     def pending(self) -> tuple[Recipient, ...]:
-        return tuple(r for r in self.recipients if r.state is State.PENDING)
+        return tuple([r for r in self.recipients if r.state is State.PENDING])
 
     def without_chunks(self) -> "Message":
         """The same message with its content left to the store, to give the memory back."""

@@ -29,6 +29,7 @@ class Watch:
         self._connection = connection
         self._cursor = connection.cursor()
         self._version = -1
+        self._overtaken = False
         self._ledger = Ledger()
         self._looked_at = -math.inf
         self._told_generation = -1
@@ -38,6 +39,7 @@ class Watch:
 
     def note(self, ledger: Ledger) -> None:
         """What the writer has just committed; it may have been overtaken by a look."""
+        self._overtaken = True
         if ledger.changes > self._ledger.changes:
             self._ledger = ledger
 
@@ -87,8 +89,13 @@ class Watch:
         self._connection.close()
 
     def _look(self) -> None:
-        version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
+        """After a commit of our own the version differs in any case: then the row is read at
+        once."""
+        version = self._version
+        if not self._overtaken:
+            version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
         self._looked_at = time.monotonic()
-        if version != self._version:
+        if self._overtaken or version != self._version:
             self._ledger = read_ledger(self._connection)
             self._version = version
+            self._overtaken = False
