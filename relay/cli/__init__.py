@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import audit, check, config, dead, demo, queue, route, tenant
+from relay.cli import (
+    audit,
+    check,
+    config,
+    dead,
+    demo,
+    queue,
+    route,
+    status,
+    suppress,
+    tenant,
+    upstream,
+)
 from relay.cli.access import Trouble, config_file
 from relay.cli.options import examples
 
@@ -79,9 +91,12 @@ def serve(context: typer.Context) -> None:
 app.add_typer(demo.app)
 app.add_typer(check.app)
 app.add_typer(route.app)
+app.add_typer(status.app)
 app.add_typer(queue.app, name="queue")
 app.add_typer(dead.app, name="dead")
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(upstream.app, name="upstream")
+app.add_typer(suppress.app, name="suppress")
 app.add_typer(audit.app)
 app.add_typer(config.app, name="config")
 

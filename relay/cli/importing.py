@@ -1,5 +1,6 @@
 """A list of addresses while it is taken in: its file, its bad rows, how far it has come."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from relay.cli.access import Trouble
 from relay.cli.suppression_csv import Read
 from relay.model.suppression import Suppression
 
+STANDARD_INPUT = 0
 _TOLD_EVERY_S = 0.5
 
 
@@ -56,11 +58,9 @@ class Taken:
 @contextmanager
 def opened(file: str) -> Iterator[TextIO]:
     """Octets that are no UTF-8 make bad rows, not the end of the import."""
-    source = 0 if file == "-" else file
+    source = os.dup(STANDARD_INPUT) if file == "-" else file
     try:
-        with open(
-            source, encoding="utf-8", errors="surrogateescape", newline="", closefd=source != 0
-        ) as lines:
+        with open(source, encoding="utf-8", errors="surrogateescape", newline="") as lines:
             yield lines
     except OSError as error:
         raise Trouble(f"{file}: {error.strerror}") from error

@@ -30,7 +30,7 @@ def queue_cells(listed: "Listed", ways: "Ways") -> tuple[str, ...]:
         message.tenant or "-",
         output.since(message.arrived_at),
         str(message.attempt),
-        _next(listed, pause),
+        next_try(listed, pause),
         _class_cell(message),
         message.reverse_path or "<>",
         _addresses(message),
@@ -38,12 +38,14 @@ def queue_cells(listed: "Listed", ways: "Ways") -> tuple[str, ...]:
     )
 
 
-def _next(listed: "Listed", pause: "Pause | None") -> str:
+def next_try(listed: "Listed", pause: "Pause | None") -> str:
+    """In a few words: not before what it waits for ends."""
     if listed.claimed:
         return "under way"
     if pause and pause.until is None:
         return "when resumed"
-    return output.until(max(listed.due, pause.until or 0.0) if pause else listed.due)
+    end = pause.until if pause and pause.until is not None else listed.due
+    return output.until(max(listed.due, end))
 
 
 def dead_cells(listed: "Listed") -> tuple[str, ...]:

@@ -1,19 +1,16 @@
 """``relay route``: which way a sender's mail would go just now, under which identity, and why.
 
-It asks the same function as the running relay.
+It asks the same functions as the running relay.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import access, options, output
 
 if TYPE_CHECKING:
-    from relay.model.reply import Reply
-    from relay.route.identity import Identity
-    from relay.route.plan import Snapshot, Way
+    from relay.config.schema import Config
 
 app = typer.Typer()
 
@@ -23,6 +20,8 @@ app = typer.Typer()
         "relay route shop@acme.example",
         "relay route www-data@web01 --from 'Acme <noreply@acme.example>'",
         "relay route '' --from shop@acme.example",
+        "relay route shop@acme.example --recipient ann@customer.example --subject 'Your code'",
+        "relay route news@acme.example --header 'List-Unsubscribe=<https://acme.example/u>'",
     )
 )
 def route(
@@ -34,115 +33,64 @@ def route(
         str | None,
         typer.Option("--from", metavar="HEADER_FROM", help="The From field. Default: the sender."),
     ] = None,
+    recipients: Annotated[
+        list[str],
+        typer.Option(
+            "--recipient",
+            metavar="ADDRESS",
+            help="Who gets it, by which pilots and classes may go; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer makes its own
+    subject: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The Subject, by which classes may go.")
+    ] = None,
+    headers: Annotated[
+        list[str],
+        typer.Option("--header", metavar="NAME=VALUE", help="Another field; may be repeated."),
+    ] = [],  # noqa: B006
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Under which name the client logs in.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Which way a sender's mail goes, and why.
 
-    Tenant, upstream and identity, as the relay would choose them just now, with the steps that
-    lead there. Status 1 where the relay would refuse it.
+    Tenant, class, upstream and identity, as the relay would choose them just now, with the steps
+    that lead there; pilot, failover and what is paused included. Status 1 where the relay would
+    refuse it.
     """
-    snapshot = _snapshot(context)
-    answers = [_answer(snapshot, sender.strip("<>"), header_from) for sender in senders]
+    from relay.cli.routing import Letter, answer
+    from relay.cli.ways import Ways
+
+    config = access.configuration(context)
+    fields = [("Subject", subject)] if subject is not None else []
+    fields += map(_field, headers)
+    bound = _bound(config, user)
+    letters = [
+        Letter(sender.strip("<>"), header_from, tuple(recipients), tuple(fields), user, bound)
+        for sender in senders
+    ]
+    ways = Ways(config, access.orders(config))
+    answers = [answer(ways, letter) for letter in letters]
     if as_json:
-        output.json_lines([answer.row for answer in answers])
+        output.json_lines(one.row for one in answers)
     else:
-        for answer in answers:
-            answer.show()
-    if any(answer.refusal for answer in answers):
+        for one in answers:
+            print(output.plain(one.letter.sender or "<>"))
+            output.facts(one.facts)
+    if any(one.refusal for one in answers):
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """``header_from`` and ``reply_to`` are the fields' values as they would leave."""
-
-    sender: str
-    way: "Way"
-    endpoint: str
-    reverse_path: str
-    header_from: str
-    reply_to: str
-    refusal: "Reply | None"
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return {
-            "sender": self.sender,
-            "tenant": self.way.tenant or None,
-            "route": self.way.kind,
-            "upstream": self.way.upstream,
-            "reverse_path": self.reverse_path,
-            "from": self.header_from,
-            "reply_to": self.reply_to or None,
-            "steps": list(self.way.steps),
-            "refused": str(self.refusal) if self.refusal else None,
-        }
-
-    def show(self) -> None:
-        print(output.plain(self.sender or "<>"))
-        facts = {"  because": "\n".join(self.way.steps)}
-        if self.refusal:
-            facts = {"  refused": str(self.refusal)} | facts
-        else:
-            facts = self._way_and_identity() | facts
-        output.facts(facts)
-
-    def _way_and_identity(self) -> dict[str, str]:
-        facts = {
-            "  tenant": self.way.tenant or "none",
-            "  upstream": f"{self.way.upstream} ({self.endpoint})",
-            "  reverse-path": self.reverse_path or "<>",
-            "  From": self.header_from,
-        }
-        return facts | ({"  Reply-To": self.reply_to} if self.reply_to else {})
+def _field(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise typer.BadParameter(f'write NAME=VALUE, not "{text}"', param_hint="--header")
+    return name.strip(), value
 
 
-def _snapshot(context: typer.Context) -> "Snapshot":
-    from relay.route.plan import Snapshot
-    from relay.route.tenancy import Tenancy
-
-    config = access.configuration(context)
-    tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
-    return Snapshot(config, tenancy, access.toggles(config))
-
-
-def _answer(snapshot: "Snapshot", sender: str, header_from: str | None) -> Answer:
-    from relay.model import header as headers
-    from relay.model.reply import Reply
-    from relay.route.identity import reverse_path_under
-    from relay.route.plan import way_of
-
-    field = sender if header_from is None else header_from
-    mailbox = headers.one_mailbox(field.encode())
-    way = way_of(snapshot, sender, mailbox, None)
-    admitted = snapshot.tenancy.admit(sender, mailbox, None)
-    left, reply_to = _fields_under(way.identity, field)
-    return Answer(
-        sender=sender,
-        way=way,
-        endpoint=_endpoint(snapshot, way.upstream),
-        reverse_path=reverse_path_under(way.identity, sender),
-        header_from=left,
-        reply_to=reply_to,
-        refusal=admitted if isinstance(admitted, Reply) else None,
-    )
-
-
-def _fields_under(identity: "Identity | None", header_from: str) -> tuple[str, str]:
-    """From and Reply-To as they would leave, of a header section that has this From alone."""
-    from relay.model import header as headers
-    from relay.route.identity import header_under
-
-    section = f"From: {header_from}\r\n\r\n".encode()
-    if identity:
-        section = header_under(identity, section)
-    values = {f.name: headers.value(section, f).decode() for f in headers.fields(section)}
-    return values.get(b"from", ""), values.get(b"reply-to", "")
-
-
-def _endpoint(snapshot: "Snapshot", name: str | None) -> str:
-    if name is None:
-        return "no upstream"
-    upstream = snapshot.config.upstreams[name]
-    tls = {"implicit": "implicit TLS", "starttls": "STARTTLS", "none": "no TLS"}[upstream.tls]
-    return f"{upstream.host}:{upstream.port}, {tls}"
+def _bound(config: "Config", user: str | None) -> tuple[str, ...] | None:
+    """The tenants to which the user is bound; None: to none."""
+    if user is None:
+        return None
+    return access.named("user", user, config.clients.users).tenants or None

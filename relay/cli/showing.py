@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from relay.cli.ways import Ways
     from relay.config.schema import Config
     from relay.model.message import Message, Recipient
+    from relay.model.pause import Pause
     from relay.queue.sqlite.admin import Administration
     from relay.queue.sqlite.listing import Listed
 
@@ -59,7 +60,8 @@ def _whole(listed: "Listed", ways: "Ways") -> dict[str, Any]:
     """For programs: the row, with each recipient by itself."""
     message = listed.message
     origin = message.origin
-    row = listing.row(listed) if listed.dead_since else listing.queue_row(listed, ways)
+    dead = listed.dead_since is not None
+    row = listing.row(listed) if dead else listing.queue_row(listed, ways)
     return row | {
         "header_from": message.header_from,
         "client": origin.address,
@@ -96,14 +98,15 @@ def _recipient(recipient: "Recipient") -> dict[str, Any]:
 
 def _show_message(listed: "Listed", ways: "Ways") -> None:
     message = listed.message
+    pause = listing.waits_for(listed, ways)
     named = {
         "queue id": message.queue_id,
         "tenant": message.tenant or "none",
         "kind": "" if message.kind == "mail" else f"{message.kind}, of the relay's own",
         "class": message.message_class,
         "priority": listing.priority(message),
-        "state": _state(listed),
-        "waits for": _waits_for(listed, ways),
+        "state": _state(listed, pause),
+        "waits for": pausing.sentence(pause) if pause else "",
         "arrived": _arrived(message),
         "reverse-path": message.reverse_path or "<>",
         "message-id": message.message_id,
@@ -122,18 +125,13 @@ def _arrived(message: "Message") -> str:
     return f"{moment} from {origin.address} (HELO {origin.helo}{user})"
 
 
-def _waits_for(listed: "Listed", ways: "Ways") -> str:
-    pause = listing.waits_for(listed, ways)
-    return pausing.sentence(pause) if pause else ""
-
-
-def _state(listed: "Listed") -> str:
+def _state(listed: "Listed", pause: "Pause | None") -> str:
     if listed.dead_since is not None:
         return f"dead letter since {output.moment(listed.dead_since)}"
     attempts = f"attempt {listed.message.attempt}"
     if listed.claimed:
         return f"under way, {attempts}"
-    return f"waits after {attempts}, next {output.until(listed.due)}"
+    return f"waits after {attempts}, next {listing.next_try(listed, pause)}"
 
 
 def _recipient_facts(recipient: "Recipient") -> dict[str, str]:

@@ -139,7 +139,9 @@ def import_(
     form: Annotated[
         str,
         typer.Option(
-            "--format", help="auto (by the first line), relay, sendgrid, ses, postmark, mailgun."
+            "--format",
+            metavar="NAME",
+            help="auto (by the first line), relay, sendgrid, ses, postmark, mailgun.",
         ),
     ] = "auto",
 ) -> None:

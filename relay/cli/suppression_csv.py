@@ -38,6 +38,7 @@ _LAST_MOMENT = 253_402_300_799.0  # the year 9999
 # SendGrid's blocks, beside its bounces: refused for now, for a full mailbox, for policy.
 _MAILBOX_EXISTS = ("4", "5.2.2", "5.7")
 
+
 class UnknownColumns(ValueError):
     """Nobody can tell what the file is; the text is for the person who named it."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from relay.model.identifiers import new_identifier
 from relay.model.message import (
     Content,
     Ending,
+    Kind,
     Message,
     Origin,
     Recipient,
@@ -93,7 +95,7 @@ async def fill(path: Path) -> dict[str, str]:
     kept = {
         "waiting": message("acme"),
         "dead": message("acme", Recipient(0, "ann@customer.example"), relayed),
-        "expired": message("globex"),
+        "expired": replace(message("globex"), kind=Kind.DSN, message_class="otp", priority=0),
         "done": message("acme"),
         "under_way": message(""),
     }
@@ -287,6 +289,28 @@ def test_dead_export_does_not_write_over_a_file(site: Site, tmp_path: Path):
     done = site.relay("dead", "export", site.dead, "--to", str(letter))
     assert (done.status, letter.read_text()) == (1, "mine")
     assert str(letter) in done.err
+
+
+def test_dead_export_of_several_goes_to_a_directory(site: Site, tmp_path: Path):
+    folder = tmp_path / "letters"
+    asked = ("dead", "export", site.dead, site.expired, "--to", str(folder))
+    done = site.relay(*asked)
+    assert done.status == 2
+    assert "name a directory" in done.err
+    folder.mkdir()
+    assert site.relay(*asked).status == 0
+    found = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert found == {f"{site.dead}.eml": LETTER, f"{site.expired}.eml": LETTER}
+
+
+def test_dead_list_tells_kind_class_and_priority(site: Site):
+    dead, expired = site.relay("dead", "list", "--json").rows
+    assert (dead["kind"], dead["class"], dead["priority"]) == ("mail", None, "normal")
+    assert (expired["kind"], expired["class"], expired["priority"]) == ("dsn", "otp", "high")
+    assert "otp high dsn" in site.relay("dead", "list").out
+    shown = site.relay("dead", "show", site.expired).out
+    assert re.search("kind +dsn, of the relay's own\nclass +otp\npriority +high\n", shown)
+    assert "kind" not in site.relay("dead", "show", site.dead).out.partition("header section")[0]
 
 
 def test_dead_drop_ends_a_dead_letter(site: Site):

@@ -35,9 +35,12 @@ VERBS = list(verbs(get_command(app)))
 def test_all_verbs_are_there():
     names = {" ".join(path) for path in VERBS}
     assert names == {
-        *("serve", "demo", "check", "route", "audit", "config schema"),
+        *("serve", "demo", "check", "route", "status", "audit", "config schema"),
         *("queue list", "queue show", "queue retry", "queue drop"),
         *("dead list", "dead show", "dead retry", "dead export", "dead drop"),
+        *("upstream list", "upstream pause", "upstream resume"),
+        *("suppress list", "suppress add", "suppress remove"),
+        *("suppress import", "suppress export"),
         *("tenant list", "tenant show", "tenant disable", "tenant enable", "tenant reset"),
     }
 

@@ -1,6 +1,5 @@
 """Classes, pilots and failovers: the order of ways, asked of a real configuration."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from relay.config.tenants import Pilot
 from relay.model.message import Content, Kind, Message, Origin, Recipient
 from relay.model.toggle import Toggle
 from relay.route.classes import Facts, class_of, classes_key
-from relay.route.plan import Snapshot, is_piloted, plan, upstreams_of_tenant
+from relay.route.plan import Snapshot, is_piloted, nothing_down, plan, upstreams_of_tenant
 from relay.route.tenancy import Tenancy
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
@@ -64,7 +63,7 @@ def down(*names: str, for_s: float = 1000.0) -> Any:
     return lambda upstream, tenant, after_s: upstream in names and after_s <= for_s
 
 
-def ways(snapshot: Snapshot, mail: Message, is_down: Any = down()) -> list[tuple[str, Any]]:
+def ways(snapshot: Snapshot, mail: Message, is_down: Any = nothing_down) -> list[tuple[str, Any]]:
     return [(route.kind, route.upstream) for route in plan(snapshot, mail, is_down).routes]
 
 

@@ -1,0 +1,480 @@
+"""upstream, status, and what route and queue say of pauses, pilots and classes: against a real
+store, which no relay serves."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.configs import relay_config
+
+from relay.cli import main
+from relay.model import events
+from relay.model.causes import Cause, Scope
+from relay.model.identifiers import new_identifier
+from relay.model.message import Content, Ending, Message, Origin, Recipient, Settlement
+from relay.model.pause import Held, Pause
+from relay.model.reply import Reply
+from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
+from relay.queue.sqlite.store import SqliteStore
+from relay.record.audit import json_line
+
+WIRE = b"From: shop@acme.example\r\n\r\nhello\r\n"
+REFUSED = "535 5.7.8 bad credentials"
+UPSTREAMS = {
+    "acme-mail": {"host": "mail.acme.example"},
+    "acme-postmark": {"provider": "postmark", "username": "u", "password": "env:P"},
+    "platform": {"host": "localhost", "port": 587},
+}
+TENANTS = {
+    "acme": {
+        "domains": ["acme.example"],
+        "upstream": "acme-mail",
+        "failover": {"to": ["platform"], "after": "60s"},
+    },
+    "globex": {
+        "domains": ["globex.example"],
+        "upstream": "platform",
+        "pilot": {
+            "upstream": "acme-postmark",
+            "recipients": ["qa@customer.example"],
+            "senders": ["app@globex.example"],
+        },
+    },
+}
+CLASSES = {
+    "otp": {"match": {"subject": "(?i)code"}, "priority": "high"},
+    "bulk": {"match": {"header": {"List-Unsubscribe": ".+"}}, "upstream": "acme-postmark"},
+    "crm": {"match": {"user": "crm"}, "priority": "low"},
+    "vip": {"match": {"recipient": "boss@customer.example"}},
+}
+
+
+@dataclass
+class Done:
+    status: Any
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Site:
+    """``fill`` does what a serving relay does to its store; ``relay`` is the command line."""
+
+    path: Path
+    relay: Callable[..., Done]
+
+    def fill(self, *messages: Message, pauses: Iterable[Pause] = ()) -> None:
+        async def work(store: SqliteStore) -> None:
+            for message in messages:
+                await store.add(message, claimed=False, events=[])
+            await store.pause(list(pauses), [], [])
+
+        self.serve(work)
+
+    def serve(self, work: Callable[[SqliteStore], Any]) -> None:
+        async def once() -> None:
+            store = SqliteStore(self.path, render=json_line, committed=lambda told: None)
+            await store.open()
+            await work(store)
+            await store.close()
+
+        asyncio.run(once())
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    monkeypatch.setenv("P", "secret")
+    monkeypatch.setenv("SUDO_USER", "dana")
+    users = {"crm": {"password_hash": "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g",
+                     "tenants": ["acme"]}}  # fmt: skip
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(
+        relay_config(
+            tmp_path,
+            2525,
+            UPSTREAMS,
+            TENANTS,
+            {"upstream": "platform"},
+            classes=CLASSES,
+            clients={"users": users},
+        )
+    )
+
+    def relay(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main(["--config", str(config_file), *arguments])
+        return Done(ended.value.code, *capsys.readouterr())
+
+    return Site(tmp_path / "relay.db", relay)
+
+
+@pytest.fixture
+def store(site: Site) -> None:
+    """There is one, and it is empty."""
+    site.fill()
+
+
+def message(tenant: str = "acme", sender: str = "shop@acme.example", **more: Any) -> Message:
+    now = time.time()
+    plain = Message(
+        queue_id=new_identifier(),
+        arrived_at=now,
+        expires_from=now,
+        tenant=tenant,
+        priority=1,
+        reverse_path=sender,
+        header_from=sender,
+        message_id="<1@acme.example>",
+        smtputf8=False,
+        body_8bit=False,
+        origin=Origin("127.0.0.1", "web01"),
+        recipients=(Recipient(0, "ann@customer.example"),),
+        content=Content(len(WIRE), 27, (WIRE,)),
+    )
+    return replace(plain, **more)
+
+
+def failing(held: Held, next_s: float = 120, since_s: float = 30) -> Pause:
+    now = time.time()
+    cause = Cause.SENDER_REFUSED if held.sender else Cause.AUTHENTICATION_FAILED
+    return Pause(held, now - since_s, now + next_s, cause, REFUSED, failures=3)
+
+
+# -- upstream
+
+
+def test_list_needs_no_store_and_all_are_open(site: Site):
+    rows = site.relay("upstream", "list", "--json").rows
+    assert [(row["upstream"], row["state"]) for row in rows] == [
+        ("acme-mail", "open"),
+        ("acme-postmark", "open"),
+        ("platform", "open"),
+    ]
+    assert (rows[1]["provider"], rows[2]["port"], rows[2]["tls"]) == ("postmark", 587, "starttls")
+    lines = site.relay("upstream", "list").out.splitlines()
+    assert len(lines) == 4
+    assert "localhost:587, STARTTLS" in lines[3]
+
+
+def test_list_tells_why_until_when_and_what_to_do(site: Site):
+    site.fill(
+        pauses=[
+            failing(Held("acme-mail")),
+            failing(Held("platform", "globex"), next_s=-1),
+            failing(Held("platform", "globex", "app@globex.example")),
+        ]
+    )
+    rows = site.relay("upstream", "list", "--json").rows
+    assert [(row["upstream"], row["tenant"], row["sender"], row["state"]) for row in rows] == [
+        ("acme-mail", None, None, "paused"),
+        ("acme-postmark", None, None, "open"),
+        ("platform", None, None, "open"),
+        ("platform", "globex", None, "probe due"),
+        ("platform", "globex", "app@globex.example", "paused"),
+    ]
+    first = rows[0]
+    assert (first["cause"], first["detail"], first["failures"]) == (
+        "authentication_failed",
+        REFUSED,
+        3,
+    )
+    assert "username and password" in first["remedy"]
+    assert first["since"] < first["until"]
+    assert (first["actor"], first["reason"]) == (None, None)
+    out = site.relay("upstream", "list").out
+    table, remedies = out.split("\n\n")
+    lines = table.splitlines()
+    assert re.search(r" paused +3\ds +in 1m +authentication_failed$", lines[1])
+    assert lines[4].startswith("  globex ")
+    assert "probe due" in lines[4]
+    assert lines[5].startswith("  app@globex.example ")
+    assert f"acme-mail                       {REFUSED}\n" in remedies
+    assert "app@globex.example on platform  " in remedies
+    assert "verify the sender's address" in remedies
+
+
+@pytest.mark.usefixtures("store")
+def test_pause_holds_until_resumed(site: Site):
+    done = site.relay("upstream", "pause", "acme-mail", "--reason", "they\nasked us to")
+    assert (done.status, done.out) == (0, "acme-mail is paused until it is resumed\n")
+    [row] = [row for row in site.relay("upstream", "list", "--json").rows if row["actor"]]
+    assert (row["upstream"], row["state"], row["until"]) == ("acme-mail", "paused", None)
+    assert (row["actor"], row["reason"]) == ("dana", "they asked us to")
+    out = site.relay("upstream", "list").out
+    assert "resumed by hand" in out
+    assert "they asked us to (dana)" in out
+    [event] = site.relay("audit", "--event", "upstream.paused", "--json").rows
+    assert (event["upstream"], event["actor"]) == ("acme-mail", "dana")
+    done = site.relay("upstream", "resume", "acme-mail", "--reason", "they are done")
+    assert (done.status, done.out) == (0, "acme-mail is open: 1 pause has ended\n")
+    [event] = site.relay("audit", "--event", "upstream.resumed", "--json").rows
+    assert (event["actor"], event["reason"]) == ("dana", "they are done")
+    assert site.relay("upstream", "resume", "acme-mail").out == "acme-mail was not paused\n"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_pause_for_a_time_says_until_when(site: Site):
+    done = site.relay("upstream", "pause", "platform", "--reason", "x", "--for", "2h")
+    assert done.out.startswith("platform is paused until 20")
+    [row] = [row for row in site.relay("upstream", "list", "--json").rows if row["actor"]]
+    assert row["until"] > row["since"]
+    assert "in 1h" in site.relay("upstream", "list").out
+
+
+@pytest.mark.usefixtures("store")
+def test_a_pause_whose_time_is_over_is_none_also_while_no_relay_runs(site: Site):
+    site.relay("upstream", "pause", "platform", "--reason", "x", "--for", "10ms")
+    time.sleep(0.02)
+    assert {row["state"] for row in site.relay("upstream", "list", "--json").rows} == {"open"}
+
+
+def test_resume_ends_all_that_failures_have_paused(site: Site):
+    way = Held("platform", "globex")
+    site.fill(pauses=[failing(way), failing(Held("platform")), failing(Held("gone"))])
+    assert site.relay("upstream", "resume", "platform").out == (
+        "platform is open: 2 pauses have ended\n"
+    )
+    # A reload has removed it, and left its pause behind.
+    assert "not in the configuration" in site.relay("upstream", "list").out
+    assert site.relay("upstream", "resume", "gone").status == 0
+    assert "gone" not in site.relay("upstream", "list").out
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("pause", "acme-mial", "--reason", "x"), 1, 'did you mean "acme-mail"?'),
+        (("resume", "acme-mial"), 1, 'did you mean "acme-mail"?'),
+        (("pause", "acme-mail"), 2, "--reason"),
+        (("pause", "acme-mail", "--reason", " "), 2, "say why"),
+        (("pause", "acme-mail", "--reason", "x", "--for", "2"), 2, "needs a unit"),
+    ],
+)
+def test_what_is_wrong_is_said(site: Site, arguments: tuple[str, ...], status: int, told: str):
+    done = site.relay("upstream", *arguments)
+    assert (done.status, done.out) == (status, "")
+    assert told in done.err
+    assert site.relay("audit", "--json").rows == []
+
+
+def test_pause_without_a_store_says_so(site: Site):
+    done = site.relay("upstream", "pause", "acme-mail", "--reason", "x")
+    assert done.status == 1
+    assert "no store at" in done.err
+
+
+# -- route
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (("--subject", "Your Code"), ("otp", "high", "acme-mail")),
+        (("--header", "List-Unsubscribe=<https://x>"), ("bulk", "normal", "acme-postmark")),
+        (("--user", "crm"), ("crm", "low", "acme-mail")),
+        (("--recipient", "boss@customer.example"), ("vip", "normal", "acme-mail")),
+        (("--header", "X-Other=1"), (None, "normal", "acme-mail")),
+    ],
+)
+def test_route_tells_the_class(site: Site, asked: tuple[str, ...], found: tuple[Any, ...]):
+    [row] = site.relay("route", "shop@acme.example", *asked, "--json").rows
+    assert (row["class"], row["priority"], row["upstream"]) == found
+    out = site.relay("route", "shop@acme.example", *asked).out
+    assert (f"class         {found[0]}, priority {found[1]}" in out) is bool(found[0])
+
+
+def test_route_tells_which_recipients_take_the_pilot(site: Site):
+    asked = ("--recipient", "qa@customer.example", "--recipient", "ann@customer.example")
+    [row] = site.relay("route", "shop@globex.example", *asked, "--json").rows
+    assert [(r["recipients"], r["route"], r["upstream"]) for r in row["routes"]] == [
+        (["ann@customer.example"], "tenant", "platform"),
+        (["qa@customer.example"], "pilot", "acme-postmark"),
+    ]
+    out = site.relay("route", "shop@globex.example", *asked).out
+    assert ", pilot, for qa@customer.example\n" in out
+
+
+@pytest.mark.parametrize(
+    ("sender", "kind"), [("shop@globex.example", "tenant"), ("app@globex.example", "pilot")]
+)
+def test_without_a_recipient_only_the_sender_decides_on_the_pilot(
+    site: Site, sender: str, kind: str
+):
+    [row] = site.relay("route", sender, "--json").rows
+    assert [route["route"] for route in row["routes"]] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("since_s", "kind", "upstream"), [(30, "tenant", "acme-mail"), (90, "failover", "platform")]
+)
+def test_route_takes_the_failover_when_the_dispatcher_would(
+    site: Site, since_s: float, kind: str, upstream: str
+):
+    site.fill(pauses=[failing(Held("acme-mail"), since_s=since_s)])
+    [row] = site.relay("route", "shop@acme.example", "--json").rows
+    assert (row["route"], row["upstream"]) == (kind, upstream)
+    assert (row["paused"] is not None) == (upstream == "acme-mail")
+    out = site.relay("route", "shop@acme.example").out
+    assert ("authentication_failed" in out) == (upstream == "acme-mail")
+
+
+def test_route_knows_a_sender_that_is_held_back(site: Site):
+    site.fill(pauses=[failing(Held("acme-mail", "acme", "shop@acme.example"))])
+    held, free = site.relay("route", "shop@acme.example", "ann@acme.example", "--json").rows
+    assert held["paused"]["cause"] == "sender_refused"
+    assert free["paused"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("--header", "Subject"), 2, 'write NAME=VALUE, not "Subject"'),
+        (("--user", "crn"), 1, 'no user named "crn"; did you mean "crm"?'),
+    ],
+)
+def test_route_is_asked_in_the_right_way(
+    site: Site, arguments: tuple[str, ...], status: int, told: str
+):
+    done = site.relay("route", "shop@acme.example", *arguments)
+    assert done.status == status
+    assert told in done.err
+
+
+def test_route_goes_by_the_tenants_of_the_user(site: Site):
+    done = site.relay("route", "shop@globex.example", "--user", "crm", "--json")
+    # Bound to a single tenant, which is forced.
+    assert done.rows[0]["tenant"] == "acme"
+
+
+# -- queue
+
+
+def test_queue_tells_which_pause_a_message_waits_for(site: Site):
+    waiting = message(message_class="otp", priority=0)
+    doubtful = message(
+        "globex",
+        "app@globex.example",
+        recipients=(Recipient(0, "ann@customer.example", unknown=True),),
+    )
+    site.fill(waiting, doubtful, pauses=[failing(Held("acme-mail"))])
+    first, second = site.relay("queue", "list", "--json").rows
+    assert (first["kind"], first["class"], first["priority"]) == ("mail", "otp", "high")
+    assert first["waits_for"]["upstream"] == "acme-mail"
+    assert first["waits_for"]["cause"] == "authentication_failed"
+    assert (first["possible_duplicate"], second["possible_duplicate"]) == (False, True)
+    assert second["waits_for"] is None
+    lines = site.relay("queue", "list").out.splitlines()
+    assert "otp high" in lines[1]
+    assert "in 1m" in lines[1]
+    assert lines[1].endswith("acme-mail is paused")
+    assert lines[2].endswith("possible duplicate")
+    shown = site.relay("queue", "show", waiting.queue_id).out
+    assert "class         otp\npriority      high\n" in shown
+    told = re.escape(f"authentication_failed ({REFUSED})")
+    assert re.search(rf"acme-mail, paused 3\ds ago: {told}\n +next tried in 1m\n", shown)
+    shown = site.relay("queue", "show", doubtful.queue_id)
+    assert "duplicate  possible: an attempt ended without a reply" in shown.out
+    [whole] = site.relay("queue", "show", doubtful.queue_id, "--json").rows
+    assert whole["recipients"][0]["possible_duplicate"] is True
+
+
+def test_queue_tells_of_a_pause_by_hand(site: Site):
+    waiting = message()
+    site.fill(waiting)
+    site.relay("upstream", "pause", "acme-mail", "--reason", "moving")
+    assert "when resumed" in site.relay("queue", "list").out
+    shown = site.relay("queue", "show", waiting.queue_id).out
+    assert "by dana: moving" in shown
+    assert "relay upstream resume acme-mail" in shown
+
+
+# -- status
+
+
+def settlement(one: Message, end: Ending) -> Settlement:
+    return Settlement(one.queue_id, one.tenant, (), end, time.time() + 60)
+
+
+async def a_day(store: SqliteStore) -> None:
+    """Two sent and one refused for acme; globex has one sent by its pilot, one deferred."""
+    sent = Relayed(Reply(250, None, "ok"))
+    refused = Failed(Cause.RECIPIENT_REFUSED, Scope.RECIPIENT)
+    deferred = Deferred(Cause.RATE_LIMITED, Scope.UPSTREAM)
+    two = (Recipient(0, "ann@customer.example"), Recipient(1, "bob@customer.example"))
+    told: list[tuple[Message, events.Way, Result]] = [
+        (message(recipients=two), events.Way("acme-mail", "tenant"), sent),
+        (message(), events.Way("acme-mail", "tenant"), refused),
+        (message("globex"), events.Way("acme-postmark", "pilot"), sent),
+        (message("globex"), events.Way("platform", "tenant"), deferred),
+    ]
+    for one, way, result in told:
+        await store.add(one, claimed=True, events=[])
+        event = events.of_attempt(
+            one, way, one.recipients, result, Attempt((result,), "mx", None, 0.1)
+        )
+        end = Ending.WAITS if result is deferred else Ending.DONE
+        await store.settle([settlement(one, end)], [event])
+
+
+def test_status_for_programs(site: Site):
+    site.serve(a_day)
+    site.fill(pauses=[failing(Held("platform"))])
+    rows = site.relay("status", "--json").rows
+    [queue] = [row for row in rows if row["about"] == "queue"]
+    assert (queue["queued"], queue["under_way"], queue["dead_letters"]) == (1, 0, 0)
+    [pause] = [row for row in rows if row["about"] == "pause"]
+    assert (pause["upstream"], pause["cause"]) == ("platform", "authentication_failed")
+    tenants = {row["tenant"]: row for row in rows if row["about"] == "tenant"}
+    acme, globex = tenants["acme"], tenants["globex"]
+    assert (acme["sent"], acme["deferred"], acme["failed"], acme["expired"]) == (2, 0, 1, 0)
+    assert acme["mean_ms"] >= 0
+    assert (globex["sent"], globex["deferred"], globex["waiting"]) == (1, 1, 1)
+    upstreams = {row["upstream"]: row for row in rows if row["about"] == "upstream"}
+    assert {name: row["sent"] for name, row in upstreams.items()} == {
+        "acme-mail": 2,
+        "acme-postmark": 1,
+        "platform": 0,
+    }
+    pilots = {row["route"]: row for row in rows if row["about"] == "pilot"}
+    assert {row["tenant"] for row in pilots.values()} == {"globex"}
+    assert (pilots["pilot"]["sent"], pilots["pilot"]["failed_share"]) == (1, 0.0)
+    assert (pilots["tenant"]["sent"], pilots["tenant"]["failed_share"]) == (0, None)
+
+
+def test_status_for_people(site: Site):
+    site.serve(a_day)
+    site.fill(pauses=[failing(Held("platform", "globex"))])
+    out = site.relay("status").out
+    assert "queued        1, the oldest for 0s\ndead letters  0\n" in out
+    assert "globex on platform" in out
+    assert [line.split()[:6] for line in out.splitlines() if line.startswith("acme ")] == [
+        ["acme", "0", "2", "0", "1", "0"]
+    ]
+    assert "24 hours, pilots" in out
+    assert "0.0%" in out
+
+
+@pytest.mark.usefixtures("store")
+def test_status_of_nothing_is_short(site: Site):
+    out = site.relay("status").out
+    # Whoever has a pilot is compared, also before it has had any mail.
+    assert out.startswith("queued        0\ndead letters  0\n\n24 hours, pilots\n")
+
+
+def test_status_without_a_store_says_so(site: Site):
+    done = site.relay("status")
+    assert done.status == 1
+    assert "no store at" in done.err
