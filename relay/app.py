@@ -35,6 +35,7 @@ from relay.route.tenancy import Tenancy
 
 diagnostics = structlog.get_logger("relay")
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PURGE_EVERY_S = 600.0
 # The writer thread asks for the interpreter lock at every SQL step; at the default of 5 ms it
 # would wait for the loop each time. Beside a busy loop, 20 producers (bench/store.py --busy): 8 to
@@ -78,6 +79,7 @@ class App:
             asyncio.create_task(herald.run()),
         ]
         try:
+            herald.wake = dispatcher.wake
             await dispatcher.start()
             listeners = await acceptance.start()
             self._tell_started(store, listeners, recovered)
@@ -92,6 +94,8 @@ class App:
             store.tell(events.relay_stopped(store.usage.messages))
             await store.close()
             mirror.close()
+            for number in _STOP_SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
 
     def _tell_started(self, store: Store, listeners: Sequence[str], recovered: int) -> None:
         config = self._config
@@ -104,7 +108,7 @@ class App:
 
     async def _until_told_to_stop(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop, number.name)
         await self._stop.wait()
 

@@ -228,7 +228,8 @@ class Conversation(library.SMTP):
         if isinstance(error, CommandTooLong):
             self.say(replies.COMMAND_TOO_LONG)
         elif isinstance(error, CommandRefused):
-            self.refuse(error.reply)
+            self.tell_refused(error.reply, self.reverse_path)
+            self.say(error.reply)
         elif isinstance(error, ConnectionError | TimeoutError):
             if self.transport is not None:
                 self.transport.close()
@@ -245,8 +246,9 @@ class Conversation(library.SMTP):
             self.transport.write(_wire(reply))
 
     def refuse(self, reply: Reply) -> bool:
-        """Say it, and let the trail tell of it; False where the client has gone."""
-        if self.transport is None or self.transport.is_closing():
+        """Say it, and let the trail tell of it; False where the client has gone. One that has said
+        its last may have gone, too: half a close looks no different."""
+        if self.transport is None or self.transport.is_closing() or self._inbox.ended:
             return False
         self.tell_refused(reply, self.reverse_path)
         self.say(reply)

@@ -147,12 +147,18 @@ SILENCES = {
     Phase.AFTER_DOT: (Cause.OUTCOME_UNKNOWN, Scope.MESSAGE),
 }
 OTHER_SILENCE = (Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
+# A port that speaks TLS from the first octet waits for ours, and a plain one looks just so.
+_SILENT_BANNER = (
+    "the server did not even greet: it is overloaded, or the port wants TLS from the first octet; "
+    "if so set tls: implicit"
+)
 
 
 def of_silence(phase: Phase) -> Trouble:
     """No reply within its time-out."""
     cause, scope = SILENCES.get(phase, OTHER_SILENCE)
-    return Deferred(cause, scope, detail=f"no answer in time ({phase})")
+    remedy = _SILENT_BANNER if phase is Phase.BANNER else None
+    return Deferred(cause, scope, detail=f"no answer in time ({phase})", own_remedy=remedy)
 
 
 def of_exception(phase: Phase, error: BaseException) -> Trouble:

@@ -16,7 +16,7 @@ import aiosmtplib
 from relay.config.schema import Timeouts, Upstream
 from relay.config.secrets import SecretError
 from relay.deliver import classify
-from relay.deliver.wire import Wire
+from relay.deliver.wire import ProtocolError, Wire
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
 from relay.model.provider import ReplyRule
@@ -163,6 +163,9 @@ class _Setup:
 
     def trouble(self, error: Exception) -> Trouble:
         """What went wrong, from the exception that aiosmtplib wrapped."""
+        if isinstance(error, aiosmtplib.SMTPResponseException) and error.code < 0:
+            # What came was no reply at all.
+            return classify.of_exception(self._phase, ProtocolError(error.message.strip()))
         if isinstance(error, aiosmtplib.SMTPResponseException):
             if isinstance(error, aiosmtplib.SMTPConnectResponseError):
                 self._phase = Phase.BANNER

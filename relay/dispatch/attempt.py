@@ -5,7 +5,8 @@ closed is parked: it goes back to the store until one opens.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -20,7 +21,7 @@ from relay.dispatch.settling import Settler, Store
 from relay.dispatch.situation import Situation
 from relay.model.causes import Cause, Scope
 from relay.model.events import Way
-from relay.model.message import Kind, Message
+from relay.model.message import Kind, Message, Recipient
 from relay.model.ports import Queue
 from relay.model.result import Attempt, Deferred
 from relay.model.suppression import Source
@@ -67,12 +68,12 @@ class MessageAttempt:
         closed: ClosedWays = {}
         try:
             await self._classify()
-            await self._leave_out_suppressed()
             if self._situation.is_stale(trial.message):
                 await self._settler.expire()
             while trial.untried.difference(closed) and not self._situation.stopping:
-                closed = await self._round()
-            if closed and self._situation.is_too_old(trial.message):
+                await self._leave_out_suppressed()
+                closed = await self._round() if trial.untried else {}
+            if trial.untried and closed and self._situation.is_too_old(trial.message):
                 await self._settler.expire()
         except Exception as error:
             await self._settle_local_error(error)
@@ -101,23 +102,33 @@ class MessageAttempt:
             await self._means.queue.reclassify(self._trial.message)
 
     async def _leave_out_suppressed(self) -> None:
+        suppressed = self._suppressed(self._trial.left.pending)
+        if suppressed:
+            await self._settler.suppress(suppressed)
+
+    def _suppressed(self, recipients: Sequence[Recipient]) -> list[Recipient]:
+        """Those who are on the list, as far as it holds for this message."""
         message = self._trial.message
         if message.kind is not Kind.MAIL or self._situation.ignores_suppression(message):
-            return
-        pending = message.pending
-        found = self._means.queue.suppressed(message.tenant, [r.address for r in pending])
+            return []
+        found = self._means.queue.suppressed(message.tenant, [r.address for r in recipients])
         if not found:
-            return
+            return []
         if message.priority == HIGH_PRIORITY:
             found = {a: s for a, s in found.items() if s.source is not Source.AUTOMATIC}
-        recipients = [recipient for recipient in pending if recipient.address in found]
-        if recipients:
-            await self._settler.suppress(recipients)
+        return [recipient for recipient in recipients if recipient.address in found]
 
     async def _round(self) -> ClosedWays:
-        """Every route of the present plan once."""
-        generation = self._situation.snapshot.generation
+        """Every route of the present plan once. Where one is closed but there is another by now
+        (a failover, while a probe is under way), nothing is: it is to be planned anew."""
         planned = self._situation.plan(self._trial.left)
+        closed = await self._along_all(planned)
+        if closed and self._situation.plan(self._trial.left).routes != planned.routes:
+            return {}
+        return closed
+
+    async def _along_all(self, planned: Plan) -> ClosedWays:
+        generation = self._situation.snapshot.generation
         if len(planned.routes) == 1:
             return await self._along(planned, planned.routes[0], generation)
         async with asyncio.TaskGroup() as ways:
@@ -169,6 +180,8 @@ class MessageAttempt:
             self._situation.refresh()
             if self._situation.snapshot.generation != generation:
                 return None
+            if self._suppressed(route.recipients):
+                return None
             leave = await gate.enter(lane, len(route.recipients))
             if not isinstance(leave, Ticket):
                 return leave
@@ -192,7 +205,16 @@ class MessageAttempt:
                 self._situation.pauses.give_back(ticket)
         await self._situation.note_attempt(ticket, message, attempt)
         way = Way(route.upstream, route.kind, message.message_class or None)
-        return Outcome(way, recipients, attempt, way_closed=gate.closed() is not None)
+        closed = gate.closed()
+        until = self._next_chance(route, closed) if closed else None
+        return Outcome(way, recipients, attempt, until)
+
+    def _next_chance(self, route: Route, closed: Closed) -> float:
+        """When the recipients of a way that is closed now can be tried again: at once if there is
+        another."""
+        left = replace(self._trial.message, recipients=route.recipients)
+        others = [r.upstream for r in self._situation.plan(left).routes]
+        return closed.until if route.upstream in others else time.time()
 
 
 def _no_route(route: Route) -> Outcome:

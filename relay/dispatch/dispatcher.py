@@ -8,6 +8,7 @@ behind. Nothing is claimed that can't be tried.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -119,8 +120,7 @@ class Dispatcher:
             self._take(message, lane, acknowledgement)
             return
         lane.behind.add(message.tenant)
-        self._left_in_store = True
-        self._wake.set()
+        self.wake()
         if acknowledgement:
             acknowledgement.over()
 
@@ -142,6 +142,11 @@ class Dispatcher:
             self.situation.closed_until(upstream, message.tenant, message.reverse_path) is None
             for upstream in self.situation.upstreams_of(message.tenant)
         )
+
+    def wake(self) -> None:
+        """There is something new in the store."""
+        self._left_in_store = True
+        self._wake.set()
 
     # -- the loop: claims from the store
 
@@ -242,9 +247,9 @@ class Dispatcher:
         return lane.room(tenant, len(self._tasks), _MOST_IN_MEMORY, priority=priority)
 
     def _pause(self, now: float) -> float:
-        if self._next_due is None:
-            return _LOOK_AROUND_S
-        return min(max(self._next_due - now, 0.0), _LOOK_AROUND_S)
+        """Until the next message is due, or the next pause is to be probed."""
+        soonest = min(self._next_due or math.inf, self.situation.pauses.next_at(now))
+        return min(max(soonest - now, 0.0), _LOOK_AROUND_S)
 
     def _note_due(self, at: float | None) -> None:
         if at is not None and (self._next_due is None or at < self._next_due):
@@ -258,8 +263,8 @@ class Dispatcher:
         for lane in lanes:
             lane.send_home()
         if closed is None:
-            self._any_parked = self._left_in_store = True
-            self._wake.set()
+            self._any_parked = True
+            self.wake()
 
     def _all_lanes(self) -> tuple[Lane, ...]:
         return (*self._lanes.values(), self._no_way)
@@ -320,8 +325,7 @@ class Dispatcher:
             if settlement.due - time.time() < _LOOK_AROUND_S:
                 self._wake.set()
         if also.messages:
-            self._left_in_store = True
-            self._wake.set()
+            self.wake()
 
     async def _insist(self, queue_id: str, store: Callable[[], Awaitable[None]]) -> None:
         """Held and repeated until the store takes it."""

@@ -60,6 +60,11 @@ class Gate:
                 break
             if wait.limit.is_quota:
                 return await self._close_for(wait)
+            if wait.subject != self._upstream:
+                # The others on the upstream are not to wait for one tenant's rate.
+                held = Held(self._upstream, self._tenant)
+                self._situation.pauses.rest(held, wait.until)
+                return Closed(wait.until)
             if not await lane.delay(wait.until - now):
                 return None
         now = time.time()

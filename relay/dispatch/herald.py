@@ -52,6 +52,9 @@ class Herald:
         self._rates = FailureRate()
         self._next_purge_look = 0.0
         self._posting: set[asyncio.Task[None]] = set()
+        self._unsent: list[Alert | Summary] = []
+        # Told when there is a message in the queue.
+        self.wake: Callable[[], None] = lambda: None
 
     # -- situation.Watchman
 
@@ -86,10 +89,11 @@ class Herald:
         if now >= self._next_purge_look:
             self._next_purge_look = now + _LOOK_FOR_PURGES_EVERY_S
             await self._take_up(Stage.PURGE_SOON)
-        for alert in self._alarm.due(now):
-            await self._send(alert)
-        for summary in self._withheld.due(now):
-            await self._send_summary(summary)
+        self._unsent += [*self._alarm.due(now), *self._withheld.due(now)]
+        while self._unsent:
+            # What the store can't take now is told later.
+            await self._send(self._unsent[0])
+            del self._unsent[0]
 
     async def _take_up(self, stage: Stage) -> None:
         """Dead letters whose owner is to be told this, but was not yet."""
@@ -106,7 +110,7 @@ class Herald:
                         group.tenant or None,
                         cause=group.cause,
                         queue_id=group.queue_id,
-                        recipients=group.messages,
+                        count=group.messages,
                     )
                 )
 
@@ -116,7 +120,13 @@ class Herald:
 
     # -- alerts
 
-    async def _send(self, alert: Alert) -> None:
+    async def _send(self, telling: Alert | Summary) -> None:
+        if isinstance(telling, Summary):
+            await self._send_summary(telling)
+        else:
+            await self._send_alert(telling)
+
+    async def _send_alert(self, alert: Alert) -> None:
         from relay.record.alerts.rendering import alert_json, alert_mail
 
         body = alert_json(alert, hostname=self._config.hostname)
@@ -137,6 +147,7 @@ class Herald:
         fields = {"to": _to(summary.addressee.mailbox), "queue_id_of_mail": message.queue_id}
         event = events.alert_sent("summary", None, ["email"], fields)
         await self._store.settle((), (event,), Also(messages=(message,)))
+        self.wake()
 
     async def _queue(self, message: Message, alert: Alert, text: str) -> None:
         fields = {"to": _to(alert.addressee.mailbox), "text": text}
@@ -148,6 +159,7 @@ class Herald:
         event = events.alert_sent("alert", None, ["email"], fields)
         also = Also(messages=(message,), told=tuple(self._told_by(alert)))
         await self._store.settle((), (event,), also)
+        self.wake()
 
     async def _post(self, alert: Alert, body: dict[str, object]) -> None:
         from relay.record.webhook import WebhookError, post

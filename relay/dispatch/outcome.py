@@ -18,13 +18,13 @@ _NOBODYS = frozenset({Cause.LOCAL_ERROR, Cause.NO_ROUTE})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One handover: which recipients, which way, and what came of it for each. ``way_closed``: the
-    way is held back now, so that what failed on it is not the message's own failure."""
+    """One handover: which recipients, which way, and what came of it for each. ``closed_until``:
+    the way is held back now, so that what failed on it is not the message's own failure."""
 
     way: Way
     recipients: tuple[Recipient, ...]
     attempt: Attempt
-    way_closed: bool = False
+    closed_until: float | None = None
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Trial:
     message: Message
     untried: set[int]
     changed: dict[int, Recipient]
-    waits_for_way: bool = False
+    closed_until: float | None = None
 
     @classmethod
     def of(cls, message: Message) -> "Trial":
@@ -79,7 +79,7 @@ class Trial:
             _after(recipient, result, outcome)
             for recipient, result in zip(outcome.recipients, outcome.attempt.results, strict=True)
         ]
-        self.waits_for_way = self.waits_for_way or outcome.way_closed
+        self.closed_until = outcome.closed_until or self.closed_until
         expired = _expired(self.message, news, schedule, now)
         if expired:
             told.append(
@@ -95,9 +95,9 @@ class Trial:
             end = Ending.DONE
         if end is Ending.DEAD:
             told.append(events.email_dead_lettered(self.message, self.dead))
-        return self._settlement(
-            list(self.changed.values()), end, self._due(schedule, now, chance)
-        ), told
+        due, parked = self._due(schedule, now, chance)
+        settlement = self._settlement(list(self.changed.values()), end, due)
+        return replace(settlement, parked=True) if parked else settlement, told
 
     @property
     def dead(self) -> list[Recipient]:
@@ -114,21 +114,25 @@ class Trial:
         return self._settlement(list(self.changed.values()), end, now), told
 
     def expired(self, now: float) -> tuple[Settlement, list[Event]]:
-        """Nobody is tried any more: who is left has waited for too long."""
-        left = self.left.pending
+        """Nobody is tried any more: who is pending has waited for too long."""
+        left = [recipient for recipient in self.recipients if recipient.state is State.PENDING]
         way = Way(left[0].upstream, None, self.message.message_class or None)
         told = [events.email_expired(self.message, way, left, REMEDIES[Cause.EXPIRED])]
         self._take([replace(recipient, state=State.EXPIRED) for recipient in left])
         told.append(events.email_dead_lettered(self.message, self.dead))
         return self._settlement(list(self.changed.values()), Ending.DEAD, now), told
 
-    def _due(self, schedule: Schedule, now: float, chance: float) -> float:
-        """At once where it only waits for its way to open; else by the failures of its own."""
-        own = max((r.attempts for r in self.changed.values() if _pending(r)), default=0)
-        if self.waits_for_way and not own:
-            return now
+    def _due(self, schedule: Schedule, now: float, chance: float) -> tuple[float, bool]:
+        """When its way opens, where it only waits for that, and whether so; behind what came
+        meanwhile, which is to be the next probe. Else by the failures of its own."""
+        pending = [r for r in self.changed.values() if r.state is State.PENDING]
+        if not pending:
+            return now, False
+        own = max(recipient.attempts for recipient in pending)
+        if self.closed_until is not None and not own:
+            return max(self.closed_until, now), True
         deadline = max(self.message.expires_from + schedule.give_up_after_s, now)
-        return min(now + delay_s(schedule, own or self.message.attempt, chance), deadline)
+        return min(now + delay_s(schedule, own or self.message.attempt, chance), deadline), False
 
     def cut_short(self, now: float) -> Settlement:
         """The relay stops: whoever has not been tried is due at once, in its next life."""
@@ -141,10 +145,6 @@ class Trial:
 
     def _settlement(self, news: Sequence[Recipient], end: Ending, due: float) -> Settlement:
         return Settlement(self.message.queue_id, self.message.tenant, tuple(news), end, due)
-
-
-def _pending(recipient: Recipient) -> bool:
-    return recipient.state is State.PENDING
 
 
 def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:
@@ -160,7 +160,7 @@ def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:
             )
         case Deferred(cause, scope, reply):
             # Until its way is held back, a failure of the way may be the message's own.
-            own = (scope in _OWN or not outcome.way_closed) and cause not in _NOBODYS
+            own = (scope in _OWN or outcome.closed_until is None) and cause not in _NOBODYS
             return replace(
                 recipient,
                 attempts=recipient.attempts + own,

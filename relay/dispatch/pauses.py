@@ -7,6 +7,7 @@ a time, backs off by the retry schedule, and ends by itself. It knows no clock: 
 Unix seconds.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -61,6 +62,8 @@ class Pauses:
         self._schedule = schedule
         self._pauses: dict[Held, Pause] = {}
         self._probing: set[Held] = set()
+        # Closed for a moment by a rate: nothing to probe, to store, or to tell of.
+        self._resting: dict[Held, float] = {}
         self._suspects: dict[str, set[str]] = {}
         self._refused: dict[Held, set[str]] = {}
 
@@ -68,14 +71,14 @@ class Pauses:
         return iter(self._pauses.values())
 
     def __bool__(self) -> bool:
-        return bool(self._pauses)
+        return bool(self._pauses or self._resting)
 
     # -- before a handover
 
     def until(self, upstream: str, tenant: str, sender: str | None, now: float) -> float | None:
         """Until when a way is closed; None: it is open, or due to be probed. ``sender`` None asks
         of the tenant's mail as a whole."""
-        if not self._pauses:
+        if not self:
             return None
         closed = [self._closed_until(held, now) for held in _chain(upstream, tenant, sender)]
         return max((until for until in closed if until is not None), default=None)
@@ -93,7 +96,7 @@ class Pauses:
 
     def ticket(self, upstream: str, tenant: str, sender: str, now: float) -> Ticket | None:
         """Leave to hand over, as a probe where a pause is due for one; None: not now."""
-        if self._pauses and self.until(upstream, tenant, sender, now) is not None:
+        if self.until(upstream, tenant, sender, now) is not None:
             return None
         probes: tuple[Held, ...] = ()
         if self._pauses:
@@ -102,6 +105,9 @@ class Pauses:
         return Ticket(upstream, tenant, sender, probes)
 
     def _closed_until(self, held: Held, now: float) -> float | None:
+        rests_until = self._resting.get(held, 0.0)
+        if rests_until > now:
+            return rests_until
         pause = self._pauses.get(held)
         if pause is None:
             return None
@@ -218,8 +224,18 @@ class Pauses:
         self._pauses[held] = pause
         return Change(changed=[pause]) if known else Change(paused=[pause])
 
+    def rest(self, held: Held, until: float) -> None:
+        """A short window is used up."""
+        self._resting[held] = until
+
+    def next_at(self, now: float) -> float:
+        """When the next way that is closed now is to be looked at again; infinity if none is."""
+        untils = [p.until for p in self._pauses.values() if p.until is not None]
+        return min((u for u in (*untils, *self._resting.values()) if u > now), default=math.inf)
+
     def sweep(self, now: float) -> Change:
         """Ends pauses by hand whose time is over, and forgets senders that send no more."""
+        self._resting = {held: until for held, until in self._resting.items() if until > now}
         over = [
             pause
             for pause in self._pauses.values()

@@ -18,7 +18,7 @@ from relay.dispatch.strikes import strikes_of
 from relay.model import events
 from relay.model.causes import Cause
 from relay.model.events import Event
-from relay.model.message import Ending, Kind, Message, Recipient, Settlement
+from relay.model.message import Ending, Kind, Message, Recipient, Settlement, State
 from relay.model.notice import Incident, IncidentKind
 from relay.model.ports import NOTHING_MORE, Also, Queue, Spent
 from relay.model.result import Relayed
@@ -116,9 +116,10 @@ class Settler:
 
     def _client_has_heard(self, outcome: Outcome) -> bool:
         """Whether an application that still waits has been told of the failure of all."""
-        if self._acknowledgement is None:
+        if self._acknowledgement is None or len(self._trial.untried) > len(outcome.recipients):
             return False
-        if len(outcome.recipients) != len(self._trial.message.recipients):
+        before = [recipient.state for recipient in self._trial.changed.values()]
+        if any(state is not State.FAILED for state in before):
             return False
         return self._acknowledgement.refuse(outcome.attempt.results)
 

@@ -17,7 +17,7 @@ from relay.model import events
 from relay.model.message import Message
 from relay.model.notice import Incident, IncidentKind
 from relay.model.pause import Pause
-from relay.model.ports import Queue, StoreError
+from relay.model.ports import Queue, StoreError, Treatment
 from relay.model.result import Attempt
 from relay.model.retry import Schedule
 from relay.route.classes import Facts, class_of, classes_key
@@ -75,9 +75,16 @@ class Situation:
         orders = self._queue.orders()
         if orders:
             self.pauses.begin_with(orders.pauses, now)
+            for pause in self.pauses:
+                self._note_paused(pause)
             self.snapshot = self.snapshot.with_toggles(orders.toggles)
-        by_class = {name: s.give_up_after_s for name, s in self._schedules.items()}
-        await self._queue.set_expiry(by_class, self.config.retry.give_up_after)
+        await self._queue.apply_classes(
+            {
+                name: Treatment(_PRIORITIES[one.priority], self._schedules[name].give_up_after_s)
+                for name, one in self.config.classes.items()
+            },
+            Treatment(_PRIORITIES["normal"], self.config.retry.give_up_after),
+        )
         self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
 
     def refresh(self) -> bool:
@@ -105,8 +112,11 @@ class Situation:
     def is_down(self, upstream: str, tenant: str, after_s: float) -> bool:
         if not self.pauses:
             return False
-        since = self.pauses.down_since(upstream, tenant)
-        return since is not None and time.time() - since >= after_s
+        since, now = self.pauses.down_since(upstream, tenant), time.time()
+        if since is None or now - since < after_s:
+            return False
+        # One message, and no more, goes and tries whether it is still so.
+        return not self.pauses.probe_is_due(upstream, tenant, now)
 
     def upstreams_of(self, tenant: str) -> tuple[str, ...]:
         """Those that the tenant's mail may take now, the usual one first."""

@@ -129,7 +129,8 @@ class Ending(StrEnum):
 class Settlement:
     """What an attempt changed: the recipients that have news, and when to try the others again.
 
-    ``due`` is in Unix seconds and only meaningful where the message waits.
+    ``due`` is in Unix seconds and only meaningful where the message waits. ``parked``: it waits for
+    its way alone, and is due at once when that opens.
     """
 
     queue_id: str
@@ -137,6 +138,7 @@ class Settlement:
     recipients: tuple[Recipient, ...]
     ending: Ending
     due: float
+    parked: bool = False
 
 
 def ending(recipients: Sequence[Recipient]) -> Ending:

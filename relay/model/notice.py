@@ -57,7 +57,8 @@ class Incident:
     ``tenant`` is None for what concerns an upstream or the relay as a whole, and for mail of no
     tenant. ``detail`` is the upstream's reply or the local reason, ``address`` the sender of
     SENDER_HELD and the recipient of SUPPRESSED. UPSTREAM_RESUMED ends the UPSTREAM_PAUSED
-    of its upstream, or, with a tenant, the TENANT_WAY_PAUSED of that tenant there.
+    of its upstream, or, with a tenant, the TENANT_WAY_PAUSED of that tenant there. ``count``: it
+    stands for so many of its kind.
     """
 
     kind: IncidentKind
@@ -68,3 +69,4 @@ class Incident:
     address: str = ""
     queue_id: str | None = None
     recipients: int = 0
+    count: int = 1

@@ -116,6 +116,14 @@ class Spent:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """Of a class of mail."""
+
+    priority: int
+    give_up_after_s: float
+
+
 class Stage(IntEnum):
     """What the owner of a dead letter has been told of it."""
 
@@ -193,8 +201,9 @@ class Queue(Protocol):
     async def claim_expired(self, limit: int, now: float) -> list[Message]:
         """Claim up to ``limit`` messages that are too old, whatever their way."""
 
-    async def set_expiry(self, by_class: Mapping[str, float], others: float) -> None:
-        """When queued messages are too old, in seconds by class, and for those of none of them."""
+    async def apply_classes(self, by_class: Mapping[str, Treatment], others: Treatment) -> None:
+        """What the present configuration makes of queued mail, by class, and of the mail of no
+        class or of one that is not there any more. The relay's own messages stay as they are."""
 
     async def reclassify(self, message: Message) -> None:
         """Store a claimed message's class, found anew, with what follows from it."""

@@ -186,7 +186,10 @@ def upstreams_of_tenant(snapshot: Snapshot, name: str, is_down: IsDown) -> tuple
     config = snapshot.config
     tenant = config.tenants.get(name)
     if tenant is None or tenant.upstream is None or not snapshot.is_enabled(tenant):
-        return (config.default.upstream,) if config.default else ()
+        ways = [config.default.upstream] if config.default else []
+        if not name and config.alerts.upstream:
+            ways.append(config.alerts.upstream)
+        return tuple(dict.fromkeys(ways))
     usual = Way(tenant.name, "tenant", tenant.upstream, None, (), failover=tenant.failover)
     ways = [_route(usual, (), is_down).upstream or tenant.upstream]
     if tenant.pilot:

@@ -6,6 +6,7 @@ from contract.conftest import SqliteBackend
 from contract.letters import NOW, message, settlement
 
 from relay.model.message import Ending, Message, State
+from relay.model.ports import Treatment
 from relay.queue.sqlite.store import SqliteStore
 
 
@@ -47,9 +48,11 @@ async def test_another_configuration_counts_for_what_is_queued(store: SqliteStor
         aging(expires_at=NOW),
     )
     await added(store, otp, gone, other)
-    await store.set_expiry({"otp": 600.0, "bulk": 5.0}, 3600.0)
+    by_class = {"otp": Treatment(0, 600.0), "bulk": Treatment(2, 5.0)}
+    await store.apply_classes(by_class, Treatment(1, 3600.0))
     assert await store.claim_expired(10, NOW + 599) == []
-    assert [m.queue_id for m in await store.claim_expired(10, NOW + 600)] == [otp.queue_id]
+    (claimed,) = await store.claim_expired(10, NOW + 600)
+    assert (claimed.queue_id, claimed.priority) == (otp.queue_id, 0)
     assert len(await store.claim_expired(10, NOW + 3600)) == 2
 
 

@@ -2,9 +2,13 @@
 
 import datetime
 import ssl
+import tempfile
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -31,6 +35,29 @@ class Certificates:
 
     def untrusted(self) -> ssl.SSLContext:
         return _server_context(trustme.CA().issue_cert(*NAMES))
+
+    def self_signed(self) -> ssl.SSLContext:
+        """Signed by nobody but itself, as made by hand on many a mail server."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAMES[0])])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(1))
+            .not_valid_after(now + datetime.timedelta(30))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAMES[0])]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        octets = certificate.public_bytes(pem) + key.private_bytes(
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(octets)
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
 
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ca_file)

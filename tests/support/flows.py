@@ -46,8 +46,7 @@ async def submit(
         if reply[0] not in "23":
             return reply
     client.send((letter(sender=sender) if content is None else content) + b".\r\n")
-    reply = await client.reply()
-    return reply
+    return str(await client.reply())
 
 
 async def accepted(client: Any, *recipients: str, **more: Any) -> str:

@@ -21,8 +21,11 @@ class Trail:
         self._looked_at = 0.0
 
     def events(self, name: str = "", **fields: Any) -> list[Event]:
-        """Those of that name that have these fields."""
+        """Those of that name that have these fields, as of now."""
         self._look()
+        return self._found(name, fields)
+
+    def _found(self, name: str, fields: Event) -> list[Event]:
         return [
             event
             for _, event in sorted(self._seen.items())
@@ -35,17 +38,18 @@ class Trail:
         """The events, as soon as there are ``count`` of them."""
         try:
             async with asyncio.timeout(timeout_s):
-                while len(found := self.events(name, **fields)) < count:
+                while len(found := self._found(name, fields)) < count:
                     await asyncio.sleep(_LOOK_EVERY_S)
+                    self._look(unless_within_s=_LOOK_EVERY_S / 2)
         except TimeoutError:
             raise AssertionError(
                 f"{len(self.events(name, **fields))} of {count} times {name} {fields}"
             ) from None
         return found
 
-    def _look(self) -> None:
-        """Rows are parsed once, and not looked for more often than a patient person would."""
-        if time.monotonic() - self._looked_at < _LOOK_EVERY_S / 2:
+    def _look(self, unless_within_s: float = 0.0) -> None:
+        """Each row is parsed once; of many who wait, one looks for all."""
+        if time.monotonic() - self._looked_at < unless_within_s:
             return
         with sqlite3.connect(f"file:{self._store}?mode=ro", uri=True) as store:
             rows = store.execute("SELECT id, body FROM event").fetchall()

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from sqlite3 import Connection, Cursor
+from typing import Any
 
 import orjson
 
 from relay.model.message import Message
-from relay.model.ports import Due, StoreError
+from relay.model.ports import Due, StoreError, Treatment
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import json_text, message_from, micros, number_of, seconds
@@ -49,14 +50,19 @@ def _claimed(connection: Connection, chosen: Cursor) -> Outcome:
     return Outcome(messages)
 
 
-def set_expiry(connection: Connection, by_class: Mapping[str, float], others: float) -> Outcome:
-    """Give-up times in seconds; ``others`` for messages of none of the classes."""
-    for name, give_up_after_s in by_class.items():
-        parameters = {"class": name, "give_up_after": micros(give_up_after_s)}
-        connection.execute(SQL["set_expiry"], parameters)
-    names = {"classes": json_text(list(by_class)), "give_up_after": micros(others)}
-    connection.execute(SQL["set_expiry_of_others"], names)
+def apply_classes(
+    connection: Connection, by_class: Mapping[str, Treatment], others: Treatment
+) -> Outcome:
+    for name, treatment in by_class.items():
+        connection.execute(SQL["apply_class"], {"class": name} | _parameters(treatment))
+    names = {"classes": json_text(list(by_class))}
+    connection.execute(SQL["apply_to_others"], names | _parameters(others))
     return Outcome(None)
+
+
+def _parameters(treatment: Treatment) -> dict[str, Any]:
+    give_up_after = micros(treatment.give_up_after_s)
+    return {"priority": treatment.priority, "give_up_after": give_up_after}
 
 
 def reclassify(connection: Connection, message: Message) -> Outcome:

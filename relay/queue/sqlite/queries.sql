@@ -31,10 +31,10 @@ ON CONFLICT (id) DO NOTHING;
 DELETE FROM message WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: settle_messages
--- What attempts came to, [[id, tenant, due, dead_since]...]; those that have vanished are left out.
+-- What attempts came to, [[id, tenant, due, dead_since, parked]...]; those that have vanished are left out.
 UPDATE message SET
     claimed = 0,
-    parked = 0,
+    parked = news.parked,
     tenant = news.tenant,
     due = news.due,
     dead_since = news.dead_since
@@ -43,7 +43,8 @@ FROM (
         value ->> 0 AS id,
         value ->> 1 AS tenant,
         value ->> 2 AS due,
-        value ->> 3 AS dead_since
+        value ->> 3 AS dead_since,
+        value ->> 4 AS parked
     FROM json_each(?)
 ) AS news
 WHERE message.id = news.id;
@@ -168,16 +169,17 @@ FROM (
 )
 CROSS JOIN message_facts USING (id);
 
--- name: set_expiry
--- When the messages of a class are too old, by the present configuration.
-UPDATE message SET expires_at = expires_from + :give_up_after
-WHERE dead_since IS NULL AND class = :class AND expires_at <> expires_from + :give_up_after;
+-- name: apply_class
+-- The priority of a class's messages and when they are too old, by the present configuration.
+UPDATE message SET priority = :priority, expires_at = expires_from + :give_up_after
+WHERE dead_since IS NULL AND class = :class
+    AND (priority <> :priority OR expires_at <> expires_from + :give_up_after);
 
--- name: set_expiry_of_others
--- ... and those of no class, or of one that is not there any more.
-UPDATE message SET expires_at = expires_from + :give_up_after
-WHERE dead_since IS NULL AND class NOT IN (SELECT value FROM json_each(:classes))
-    AND expires_at <> expires_from + :give_up_after;
+-- name: apply_to_others
+-- ... and of those of no class, or of one that is not there any more.
+UPDATE message SET priority = :priority, expires_at = expires_from + :give_up_after
+WHERE dead_since IS NULL AND class NOT IN (SELECT value FROM json_each(:classes)) AND kind = 'mail'
+    AND (priority <> :priority OR expires_at <> expires_from + :give_up_after);
 
 -- name: reclassify
 -- The class of a queued message, found anew.

@@ -104,7 +104,8 @@ def news_rows(number: int, recipients: Iterable[Recipient]) -> list[Row]:
 
 def settled_row(number: int, settlement: Settlement, now: float) -> Row:
     dead_since = micros(now) if settlement.ending is Ending.DEAD else None
-    return number, storable(settlement.tenant), micros(settlement.due), dead_since
+    due, parked = micros(settlement.due), int(settlement.parked)
+    return number, storable(settlement.tenant), due, dead_since, parked
 
 
 def event_row(line: Line) -> Row:

@@ -31,6 +31,7 @@ from relay.model.ports import (
     Share,
     Spent,
     StoreError,
+    Treatment,
     Untold,
     Usage,
 )
@@ -150,10 +151,9 @@ class SqliteStore:
         self._spooled.claimed(messages)
         return messages
 
-    async def set_expiry(self, by_class: Mapping[str, float], others: float) -> None:
-        await self._carried_out(
-            Change(work=partial(claiming.set_expiry, by_class=by_class, others=others))
-        )
+    async def apply_classes(self, by_class: Mapping[str, Treatment], others: Treatment) -> None:
+        work = partial(claiming.apply_classes, by_class=by_class, others=others)
+        await self._carried_out(Change(work=work))
 
     async def reclassify(self, message: Message) -> None:
         await self._carried_out(Change(work=partial(claiming.reclassify, message=message)))

@@ -96,8 +96,8 @@ class Trouble:
             self._news_at = None
         self._ended_at = None
         self._last_at = now
-        self._count += 1
-        self._total += 1
+        self._count += incident.count
+        self._total += incident.count
         self._recipients += incident.recipients
         self._detail = incident.detail or self._detail
         self._address = incident.address or self._address

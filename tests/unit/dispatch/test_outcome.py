@@ -41,10 +41,13 @@ def message(recipients: int, *, age_s: float = 0, attempt: int = 1) -> Message:
 
 
 def settle(
-    mail: Message, *results: Result, schedule: Schedule = SCHEDULE, way_closed: bool = False
+    mail: Message,
+    *results: Result,
+    schedule: Schedule = SCHEDULE,
+    closed_until: float | None = None,
 ):
     attempt = Attempt(results, "mx[::1]:465", None, 0.1)
-    outcome = Outcome(Way("up", "tenant"), mail.recipients, attempt, way_closed)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients, attempt, closed_until)
     return Trial.of(mail).settled("acme", outcome, schedule, now=NOW, chance=0.5)
 
 
@@ -99,7 +102,7 @@ def test_the_last_attempt_comes_when_its_time_is_up_and_not_later() -> None:
 
 def test_attempts_count_only_failures_of_ones_own() -> None:
     thrice = Schedule(30, 2, 3600, 10**6, attempts=1)
-    waits, _ = settle(message(1, attempt=9), DOWN, schedule=thrice, way_closed=True)
+    waits, _ = settle(message(1, attempt=9), DOWN, schedule=thrice, closed_until=NOW + 60)
     assert waits.ending is Ending.WAITS
     gives_up, told = settle(message(1), LATER, schedule=thrice)
     assert gives_up.ending is Ending.DEAD
@@ -149,9 +152,9 @@ def test_a_fault_of_this_machine_counts_against_nobody() -> None:
     assert settlement.recipients[0].attempts == 0
 
 
-def test_what_waits_for_its_way_is_due_at_once_when_that_opens() -> None:
-    settlement, _ = settle(message(1, attempt=9), DOWN, way_closed=True)
-    assert settlement.due == NOW
+def test_what_waits_for_its_way_is_parked_until_that_is_looked_at_again() -> None:
+    settlement, _ = settle(message(1, attempt=9), DOWN, closed_until=NOW + 60)
+    assert (settlement.due, settlement.parked) == (NOW + 60, True)
     assert settlement.recipients[0].attempts == 0
 
 
@@ -197,3 +200,15 @@ def test_suppressed_recipients_are_left_out_and_the_others_go_on() -> None:
     assert trial.untried == {1}
     settlement, _ = trial.suppressed(trial.message.recipients[1:], NOW)
     assert settlement.ending is Ending.DONE
+
+
+def test_who_was_deferred_is_not_lost_when_the_others_expire() -> None:
+    """Found by a test of random failures: an attempt in two handovers, the second never made."""
+    mail = message(2)
+    trial = Trial.of(mail)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((LATER,), "mx", None, 0.1))
+    trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
+    settlement, told = trial.expired(NOW)
+    assert settlement.ending is Ending.DEAD
+    assert {r.state for r in settlement.recipients} == {State.EXPIRED}
+    assert told[0].fields["recipients"] == ["r0@x.example", "r1@x.example"]
