@@ -68,7 +68,7 @@ class MessageAttempt:
         closed: ClosedWays = {}
         try:
             await self._classify()
-            if self._situation.is_stale(trial.message):
+            if trial.untried and self._situation.is_stale(trial.message):
                 await self._settler.expire()
             while trial.untried.difference(closed) and not self._situation.stopping:
                 await self._leave_out_suppressed()

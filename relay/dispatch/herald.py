@@ -6,9 +6,11 @@ and its alert keeps nothing silent.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -20,6 +22,7 @@ from relay.model import events
 from relay.model.message import Message
 from relay.model.notice import Incident, IncidentKind, Notice
 from relay.model.ports import Also, Stage, Store, StoreError, Told
+from relay.model.suppression import Source
 from relay.record.alerts.addressing import Addressing, Contact
 from relay.record.alerts.alarm import Alarm, Alert
 from relay.record.alerts.failure_rate import FailureRate
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 diagnostics = structlog.get_logger("relay.dispatch")
 
 _LOOK_EVERY_S = 1.0
+_SUMMARY_REACH_S = 2 * 86400.0
+_MOST_SUMMED_UP = 20_000
 _LOOK_FOR_PURGES_EVERY_S = 3600.0
 # The owner hears of a dead letter's end a week before it.
 _PURGE_NOTICE_S = 7 * 86400.0
@@ -76,6 +81,7 @@ class Herald:
     async def run(self) -> None:
         """Until cancelled. What has gathered and was not told is taken up at the next start."""
         await self._take_up(Stage.DEAD)
+        await self._take_up_withheld()
         while True:
             try:
                 await self._look(time.time())
@@ -113,6 +119,21 @@ class Herald:
                         count=group.messages,
                     )
                 )
+
+    async def _take_up_withheld(self) -> None:
+        """What a former life suppressed and had not summed up yet, out of the trail."""
+        names = ("email.suppressed", "suppression.added", "alert.sent")
+        try:
+            lines = await self._store.told(names, time.time() - _SUMMARY_REACH_S, _MOST_SUMMED_UP)
+        except StoreError as error:
+            diagnostics.warning("can't read the trail for the summary", error=str(error))
+            return
+        told = [json.loads(line) for line in lines]
+        summed_up = [i for i, event in enumerate(told) if event.get("kind") == "summary"]
+        for event in told[summed_up[-1] + 1 if summed_up else 0 :]:
+            for incident in _suppressions_in(event):
+                at = datetime.fromisoformat(event["ts"]).timestamp()
+                self._withheld.note(incident, at)
 
     def _purge_soon(self, now: float) -> float:
         """What died before this has a week left."""
@@ -200,6 +221,16 @@ class Herald:
         own = Mailbox("relay", f"relay@{config.hostname}")
         sender = config.default.from_ if config.default and config.default.from_ else own
         return Envoy(config.hostname, sender)
+
+
+def _suppressions_in(event: dict[str, Any]) -> list[Incident]:
+    kind, tenant = IncidentKind.SUPPRESSED, event.get("tenant")
+    if event["event"] == "email.suppressed":
+        queue_id = event["queue_id"]
+        return [Incident(kind, tenant, address=a, queue_id=queue_id) for a in event["recipients"]]
+    if event.get("source") == Source.AUTOMATIC:
+        return [Incident(kind, tenant, address=event["address"])]
+    return []
 
 
 def addressing_of(config: Config) -> Addressing:

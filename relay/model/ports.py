@@ -1,6 +1,6 @@
 """The protocols by which the rooms meet, each written by its consumer's need."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -261,6 +261,9 @@ class Store(Queue, AuditLog, Protocol):
 
     def new_spool_file(self) -> SpoolFile:
         """May raise StoreError."""
+
+    async def told(self, names: Collection[str], since: float, most: int) -> list[bytes]:
+        """Lines of the trail from ``since`` (Unix seconds) on, at most so many."""
 
     async def purge(self, keep: Retention, now: float) -> None:
         """End what is older or larger than the retention allows, with its events."""

@@ -7,7 +7,7 @@ for changes is asked.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from relay.model.ports import (
 )
 from relay.model.suppression import Suppression
 from relay.queue.spool import File, SpoolDirectory, Spooled, spool_path
-from relay.queue.sqlite import claiming, connecting, counting, opening, pausing
+from relay.queue.sqlite import claiming, connecting, counting, opening, pausing, trail
 from relay.queue.sqlite.changes import Change, Work, new_message
 from relay.queue.sqlite.counting import Counts
 from relay.queue.sqlite.failure import explained
@@ -53,6 +53,7 @@ from relay.queue.sqlite.retention import (
 )
 from relay.queue.sqlite.rows import Line, Row, micros, number_of
 from relay.queue.sqlite.settling import settled
+from relay.queue.sqlite.trail import Wanted
 from relay.queue.sqlite.watch import Watch
 from relay.queue.sqlite.writer import Committed, Writer
 
@@ -272,6 +273,10 @@ class SqliteStore:
 
     async def counts(self) -> Counts:
         return await self._read(counting.counts)
+
+    async def told(self, names: Collection[str], since: float, most: int) -> list[bytes]:
+        wanted = Wanted(since=since, names=names, limit=most)
+        return await self._read(lambda connection: list(trail.events(connection, wanted)))
 
     async def purge(self, keep: Retention, now: float) -> None:
         """Ends what has been kept long enough, bite by bite, so that mail gets in between."""
