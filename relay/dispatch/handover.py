@@ -64,7 +64,7 @@ class Packer:
         handover = Handover(
             reverse_path=sender,
             recipients=tuple([recipient.address for recipient in recipients]),
-            size=message.content.size,
+            size=message.content.size + len(edits),
             body_8bit=message.body_8bit,
             smtputf8=message.smtputf8,
             content=partial(self._octets, message, route, edits),
