@@ -227,15 +227,22 @@ class Dispatcher:
         pauses, upstreams = self.situation.pauses, self.situation.upstreams_of(tenant)
         if not upstreams:
             return _CLAIM_AT_ONCE
-        open_ones = [
-            upstream
-            for upstream in upstreams
-            if self.situation.closed_until(upstream, tenant, None) is None
-        ]
+        open_ones = self._open_upstreams(tenant)
         if not open_ones:
             return 0
         probing = all(pauses.probe_is_due(upstream, tenant, now) for upstream in open_ones)
         return 1 if probing else _CLAIM_AT_ONCE
+
+    def _open_upstreams(self, tenant: str) -> list[str]:
+        """Those of the tenant that are not closed, for all that one may only be probed."""
+        return [
+            upstream
+            for upstream in self.situation.upstreams_of(tenant)
+            if self.situation.closed_until(upstream, tenant, None) is None
+        ]
+
+    def _may_claim(self, tenant: str) -> bool:
+        return bool(self._open_upstreams(tenant)) or not self.situation.upstreams_of(tenant)
 
     async def _claim_expired(self, now: float) -> None:
         """Age goes on while a way is closed: what is too old is claimed to be ended."""
@@ -309,10 +316,10 @@ class Dispatcher:
             await self._park(message, closed_until)
 
     async def _park(self, message: Message, until: float) -> None:
-        """Nothing could be tried: it counts as no attempt, and comes back when its way opens."""
-        await self._insist(
-            message.queue_id, lambda: self._queue.release((message.queue_id,), until)
-        )
+        """Nothing could be tried: it counts as no attempt, and comes back when its way opens. In its
+        old place, where nothing of its tenant can go; else it would be claimed again at once."""
+        due = until if self._may_claim(message.tenant) else None
+        await self._insist(message.queue_id, lambda: self._queue.release((message.queue_id,), due))
         self._note_due(until)
 
     async def _store(self, settlement: Settlement, told: Sequence[Event], also: Also) -> None:

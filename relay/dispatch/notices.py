@@ -40,6 +40,9 @@ def message_of(
         recipients=(Recipient(0, notice.recipient, notify=False),),
         content=Content(len(notice.content), notice.header_size, chunks=(notice.content,)),
         kind=Kind.DSN if about else Kind.ALERT,
+        # By which a class of its own upstream takes it, too.
+        message_class=about.message_class if about else "",
+        classes_key=about.classes_key if about else "",
         expires_at=now + config.retry.give_up_after,
     )
 

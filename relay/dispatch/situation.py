@@ -14,7 +14,7 @@ from relay.config.schema import Config
 from relay.dispatch.pauses import Change, Pauses, Ticket
 from relay.dispatch.rates import SLOT_S, RateLimits, slot_of
 from relay.model import events
-from relay.model.message import Message
+from relay.model.message import Kind, Message
 from relay.model.notice import Incident, IncidentKind
 from relay.model.pause import Pause
 from relay.model.ports import Queue, StoreError, Treatment
@@ -139,6 +139,8 @@ class Situation:
         return until
 
     def schedule_of(self, message: Message) -> Schedule:
+        if message.kind is not Kind.MAIL:
+            return self.config.retry.schedule
         return self._schedules.get(message.message_class, self.config.retry.schedule)
 
     def expiry_of(self, message: Message) -> float:
@@ -151,7 +153,9 @@ class Situation:
     def is_stale(self, message: Message) -> bool:
         """Of a class with a time of its own after which it is worth nothing any more: a one-time
         code is not sent an hour late."""
-        return message.message_class in self._perishable and self.is_too_old(message)
+        if message.kind is not Kind.MAIL or message.message_class not in self._perishable:
+            return False
+        return self.is_too_old(message)
 
     # -- classes
 

@@ -47,7 +47,8 @@ REMEDIES: dict[Cause, str] = {
     Cause.DNS_FAILURE: "check the spelling of the upstream's host and this machine's DNS servers",
     Cause.CONNECT_TIMEOUT: "a firewall may block outbound SMTP: open the port, or set the "
     "upstream's port to the provider's alternative (2525, 2587)",
-    Cause.CONNECTION_LOST: "nothing to do if it is rare; if not, ask the provider why it hangs up",
+    Cause.CONNECTION_LOST: "nothing to do if it is rare; if not, lower the upstream's "
+    "limits.connections and limits.idle, and ask the provider why it hangs up",
     Cause.TLS_HANDSHAKE_FAILED: "the upstream's tls does not fit its port: implicit on 465, "
     "starttls on 587; in doubt try 465 first",
     Cause.STARTTLS_UNAVAILABLE: "the server offers no STARTTLS on this port: set tls: implicit "
@@ -63,21 +64,27 @@ REMEDIES: dict[Cause, str] = {
     "the volume",
     Cause.SENDER_REFUSED: "verify the sender's address or domain with the provider, or set the "
     "tenant's from and rewrite_from",
-    Cause.RECIPIENT_REFUSED: "correct or remove the address in the application",
-    Cause.MESSAGE_REFUSED: "read the provider's reply; it refuses this content",
-    Cause.MESSAGE_TOO_LARGE: "send a smaller message, or raise the provider's limit",
+    Cause.RECIPIENT_REFUSED: "correct or remove the address in the application; relay suppress add "
+    "keeps it from being tried",
+    Cause.MESSAGE_REFUSED: "read the provider's reply; it refuses this content: correct it in the "
+    "application, or give its class another upstream",
+    Cause.MESSAGE_TOO_LARGE: "send a smaller message, or raise the provider's limit; with "
+    "limits.message_size set to it, the application hears of it at once",
     Cause.SMTPUTF8_UNSUPPORTED: "use an upstream that offers SMTPUTF8, or an ASCII address",
     Cause.NO_ROUTE: "the configuration has no way for this sender: name an upstream for its "
     "tenant, or a default",
-    Cause.UPSTREAM_UNAVAILABLE: "the provider has a fault; mail waits and goes out by itself",
+    Cause.UPSTREAM_UNAVAILABLE: "the provider has a fault; mail waits and goes out by itself; where "
+    "that takes too long, set the tenant's failover",
     Cause.REPLY_TIMEOUT: "the provider is slow; raise timeouts.reply if that is usual",
     Cause.OUTCOME_UNKNOWN: "the provider did not say whether it took the message; it is tried "
-    "again and may arrive twice",
+    "again and may arrive twice; raise timeouts.data_reply if the provider is slow",
     Cause.PROTOCOL_ERROR: "the server does not speak SMTP as it should: check host and port",
     Cause.LOCAL_ERROR: "a fault of this machine or of the relay itself, not of the message, which "
     "waits and is tried again; read the diagnostics on standard error",
-    Cause.EXPIRED: "it waited longer than give_up_after; mend the last cause, then retry it",
-    Cause.SUPPRESSED: "the address is on the suppression list; remove it there if it is good again",
+    Cause.EXPIRED: "it waited longer than retry.give_up_after, or its class's; mend the last cause, "
+    "then relay dead retry",
+    Cause.SUPPRESSED: "the address is on the suppression list; relay suppress remove, if it is good "
+    "again",
 }
 
 # What a 5yz may end a recipient's waiting for: the recipient or the message itself is refused. All

@@ -58,6 +58,8 @@ def json_line(event: Event) -> bytes:
     elif event.tenant is not None:
         entry["tenant"] = event.tenant
     entry.update(event.fields)
+    if isinstance(until := entry.get("until"), float):
+        entry["until"] = rfc3339(until)
     try:
         line = _to_json(None, "", entry)
     except TypeError:

@@ -22,6 +22,7 @@ from relay.queue.sqlite.admin import Administration
 from relay.queue.sqlite.connecting import connect
 from relay.queue.sqlite.listing import Selection
 from relay.queue.sqlite.store import SqliteStore
+from relay.record.audit import rfc3339
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ async def test_toggles_are_told_of(administration: Administration) -> None:
         "tenant.enabled",
         "tenant.reset",
     ]
-    assert (told[0]["actor"], told[0]["until"]) == ("dana", NOW + 60)
+    assert (told[0]["actor"], told[0]["until"]) == ("dana", rfc3339(NOW + 60))
 
 
 async def test_a_toggle_ends_by_itself(store: SqliteStore, administration: Administration) -> None:
