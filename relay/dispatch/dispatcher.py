@@ -316,8 +316,8 @@ class Dispatcher:
             await self._park(message, closed_until)
 
     async def _park(self, message: Message, until: float) -> None:
-        """Nothing could be tried: it counts as no attempt, and comes back when its way opens. In its
-        old place, where nothing of its tenant can go; else it would be claimed again at once."""
+        """Nothing could be tried: it counts as no attempt, and comes back when its way opens. To
+        its old place, where nothing of its tenant can go; else it would be claimed at once."""
         due = until if self._may_claim(message.tenant) else None
         await self._insist(message.queue_id, lambda: self._queue.release((message.queue_id,), due))
         self._note_due(until)

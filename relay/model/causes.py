@@ -73,18 +73,18 @@ REMEDIES: dict[Cause, str] = {
     Cause.SMTPUTF8_UNSUPPORTED: "use an upstream that offers SMTPUTF8, or an ASCII address",
     Cause.NO_ROUTE: "the configuration has no way for this sender: name an upstream for its "
     "tenant, or a default",
-    Cause.UPSTREAM_UNAVAILABLE: "the provider has a fault; mail waits and goes out by itself; where "
-    "that takes too long, set the tenant's failover",
+    Cause.UPSTREAM_UNAVAILABLE: "the provider has a fault; mail waits and goes out by itself; "
+    "where that takes too long, set the tenant's failover",
     Cause.REPLY_TIMEOUT: "the provider is slow; raise timeouts.reply if that is usual",
     Cause.OUTCOME_UNKNOWN: "the provider did not say whether it took the message; it is tried "
     "again and may arrive twice; raise timeouts.data_reply if the provider is slow",
     Cause.PROTOCOL_ERROR: "the server does not speak SMTP as it should: check host and port",
     Cause.LOCAL_ERROR: "a fault of this machine or of the relay itself, not of the message, which "
     "waits and is tried again; read the diagnostics on standard error",
-    Cause.EXPIRED: "it waited longer than retry.give_up_after, or its class's; mend the last cause, "
-    "then relay dead retry",
-    Cause.SUPPRESSED: "the address is on the suppression list; relay suppress remove, if it is good "
-    "again",
+    Cause.EXPIRED: "it waited longer than retry.give_up_after, or its class's; mend the last "
+    "cause, then relay dead retry",
+    Cause.SUPPRESSED: "the address is on the suppression list; relay suppress remove, if it is "
+    "good again",
 }
 
 # What a 5yz may end a recipient's waiting for: the recipient or the message itself is refused. All
