@@ -6,7 +6,7 @@ closed is parked: it goes back to the store until one opens.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -14,7 +14,8 @@ import structlog
 from relay.dispatch.acknowledgement import Acknowledgement
 from relay.dispatch.gate import Closed, Gate
 from relay.dispatch.handover import Packer
-from relay.dispatch.lane import HIGH_PRIORITY, Lane
+from relay.dispatch.lane import HIGH_PRIORITY
+from relay.dispatch.lanes import Lanes
 from relay.dispatch.outcome import Outcome, Trial
 from relay.dispatch.pauses import Ticket
 from relay.dispatch.settling import Settler, Store
@@ -40,7 +41,7 @@ class Means:
     situation: Situation
     queue: Queue
     packer: Packer
-    lane_of: Callable[[str], Lane]
+    lanes: Lanes
     store: Store
 
 
@@ -172,7 +173,7 @@ class MessageAttempt:
         closed = gate.closed()
         if closed:
             return closed
-        lane = self._means.lane_of(route.upstream)
+        lane = self._means.lanes[route.upstream]
         if not await lane.acquire(tenant, self._trial.message.priority):
             return None
         try:
