@@ -77,19 +77,21 @@ class MessageAttempt:
             if trial.untried and closed and self._situation.is_too_old(trial.message):
                 await self._settler.expire()
         except Exception as error:
-            await self._settle_local_error(error)
+            await self._settle_local_error(error, trial.left.recipients)
             return None
+        until = min(closed.values(), default=None)
         if trial.untried and trial.changed:
-            await self._settler.cut_short()
-        return min(closed.values(), default=None) if not trial.changed else None
+            await self._settler.cut_short(None if self._situation.stopping else until)
+        return until if not trial.changed else None
 
-    async def _settle_local_error(self, error: Exception) -> None:
+    async def _settle_local_error(
+        self, error: Exception, recipients: tuple[Recipient, ...]
+    ) -> None:
         """Not the message's fault, nor the upstream's: it waits, and its trail says why."""
         trial = self._trial
         diagnostics.error("attempt failed", queue_id=trial.message.queue_id, exc_info=error)
         detail = f"{type(error).__name__}: {error}"
         trouble = Deferred(Cause.LOCAL_ERROR, Scope.MESSAGE, detail=detail)
-        recipients = trial.left.recipients
         attempt = Attempt((trouble,) * len(recipients), None, None, 0.0)
         outcome = Outcome(Way(None, None), recipients, attempt)
         await self._settler.settle(trial.message.tenant, outcome)
@@ -131,16 +133,23 @@ class MessageAttempt:
     async def _along_all(self, planned: Plan) -> ClosedWays:
         generation = self._situation.snapshot.generation
         if len(planned.routes) == 1:
-            return await self._along(planned, planned.routes[0], generation)
-        async with asyncio.TaskGroup() as ways:
-            tasks = [
-                ways.create_task(self._along(planned, route, generation))
-                for route in planned.routes
-            ]
+            return await self._along_one(planned, planned.routes[0], generation)
         closed: ClosedWays = {}
-        for task in tasks:
-            closed |= task.result()
+        for one in await asyncio.gather(
+            *(self._along_one(planned, route, generation) for route in planned.routes)
+        ):
+            closed |= one
         return closed
+
+    async def _along_one(self, planned: Plan, route: Route, generation: int) -> ClosedWays:
+        """What goes wrong on one way must not cut another, which may be behind its final dot."""
+        try:
+            return await self._along(planned, route, generation)
+        except Exception as error:
+            untried = tuple(r for r in route.recipients if r.position in self._trial.untried)
+            if untried:
+                await self._settle_local_error(error, untried)
+            return {}
 
     async def _along(self, planned: Plan, route: Route, generation: int) -> ClosedWays:
         """Hand over to all recipients of a route, at most as many at once as the upstream takes,
@@ -149,7 +158,8 @@ class MessageAttempt:
             await self._settler.settle(planned.tenant, _no_route(route))
             self._settler.note_no_route()
             return {}
-        sender = self._trial.message.reverse_path
+        # The null sender is a sender, and not the whole way.
+        sender = self._trial.message.reverse_path or "<>"
         gate = Gate(self._situation, planned.tenant, route, sender)
         left = route.recipients
         while left and not self._situation.stopping:
@@ -177,13 +187,16 @@ class MessageAttempt:
         if not await lane.acquire(tenant, self._trial.message.priority):
             return None
         try:
-            # Toggled meanwhile? It is asked before every attempt, and so is the way.
+            may_go = await gate.wait(lane, len(route.recipients))
+            if isinstance(may_go, Closed):
+                return may_go
+            # Toggled meanwhile? It is asked before every attempt, with nothing to wait for between.
             self._situation.refresh()
-            if self._situation.snapshot.generation != generation:
+            if not may_go or self._situation.snapshot.generation != generation:
                 return None
             if self._suppressed(route.recipients):
                 return None
-            leave = await gate.enter(lane, len(route.recipients))
+            leave = gate.enter()
             if not isinstance(leave, Ticket):
                 return leave
             outcome = await self._tried(route, gate, leave)
@@ -204,11 +217,25 @@ class MessageAttempt:
                 gate.spend(-len(recipients))
             if attempt is None:
                 self._situation.pauses.give_back(ticket)
-        await self._situation.note_attempt(ticket, message, attempt)
         way = Way(route.upstream, route.kind, message.message_class or None)
-        closed = gate.closed()
-        until = self._next_chance(route, closed) if closed else None
-        return Outcome(way, recipients, attempt, until)
+        return Outcome(way, recipients, attempt, await self._note(route, gate, ticket, attempt))
+
+    async def _note(
+        self, route: Route, gate: Gate, ticket: Ticket, attempt: Attempt
+    ) -> float | None:
+        """What it says about its way; until when that is closed now, if it is. Nothing that goes
+        wrong here may lose what became of the recipients."""
+        if self._situation.stopping and attempt.remote_mta is not None:
+            # Perhaps we have cut it ourselves: that is nobody's failure.
+            self._situation.pauses.give_back(ticket)
+            return time.time()
+        try:
+            await self._situation.note_attempt(ticket, self._trial.message, attempt)
+            closed = gate.closed()
+            return self._next_chance(route, closed) if closed else None
+        except Exception:
+            diagnostics.exception("pauses failed", queue_id=self._trial.message.queue_id)
+            return None
 
     def _next_chance(self, route: Route, closed: Closed) -> float:
         """When the recipients of a way that is closed now can be tried again: at once if there is

@@ -6,7 +6,8 @@ that is to be probed one message is taken.
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from relay.dispatch.lane import Lane
 from relay.dispatch.lanes import MOST_IN_MEMORY, Lanes
@@ -18,6 +19,7 @@ from relay.model.ports import Queue
 LOOK_AROUND_S = 1.0
 _CLAIM_AT_ONCE = 50
 _NORMAL_PRIORITY = 1
+_MOST_PROBES_KNOWN = 20
 
 
 class Backlog:
@@ -37,6 +39,10 @@ class Backlog:
         self._take = take
         self._next_due: float | None = None
         self._any_parked = True
+        # Who has probed since all ways were open, by tenant.
+        self._probed: dict[str, deque[str]] = {}
+        self._probed_now: set[str] = set()
+        self._last_to_probe = ""
         self.left = True
 
     def note_due(self, at: float | None) -> None:
@@ -73,7 +79,8 @@ class Backlog:
             # What goes another way than usual (a class, a pilot) need not wait behind the backlog.
             self._lanes.usual_of(tenant).behind.add(tenant)
         claimed_any = False
-        for tenant in due.tenants:
+        self._probed_now.clear()
+        for tenant in self._in_turn(due.tenants):
             claimed_any |= await self._claim_of(tenant, now)
         if due.tenants:
             # Whether there is more, or there was no room: the next round will tell.
@@ -85,14 +92,45 @@ class Backlog:
         limit = min(self._limit(tenant, now), room)
         if limit <= 0:
             return False
-        messages = await self._queue.claim(tenant, limit, now)
+        if self._situation.pauses and limit == 1:
+            messages = await self._claim_probe(tenant, now)
+        else:
+            messages = await self._queue.claim(tenant, limit, now)
         for message in messages:
             self._begin(message)
         return bool(messages)
 
+    async def _claim_probe(self, tenant: str, now: float) -> list[Message]:
+        """One that has not probed yet, if there is one: the message itself may be what an upstream
+        can't bear."""
+        probed = self._probed.setdefault(tenant, deque(maxlen=_MOST_PROBES_KNOWN))
+        messages = await self._queue.claim(tenant, len(probed) + 1, now)
+        if not messages:
+            return []
+        fresh = [m for m in messages if m.queue_id not in probed]
+        known = sorted(messages, key=lambda m: m.queue_id in probed and probed.index(m.queue_id))
+        chosen = fresh[0] if fresh else known[0]
+        others = [m.queue_id for m in messages if m is not chosen]
+        if others:
+            await self._queue.release(others)
+        if chosen.queue_id in probed:
+            probed.remove(chosen.queue_id)
+        probed.append(chosen.queue_id)
+        self._last_to_probe = tenant
+        return [chosen]
+
+    def _in_turn(self, tenants: Sequence[str]) -> Sequence[str]:
+        """Begins behind the tenant that has probed last."""
+        if not self._situation.pauses:
+            self._probed.clear()
+        if self._last_to_probe not in tenants:
+            return tenants
+        behind = tenants.index(self._last_to_probe) + 1
+        return [*tenants[behind:], *tenants[:behind]]
+
     async def _claim_expired(self, now: float) -> None:
         """Age goes on while a way is closed: what is too old is claimed to be ended."""
-        if self._lanes.members < MOST_IN_MEMORY:
+        if self._lanes.members < MOST_IN_MEMORY // 4:
             for message in await self._queue.claim_expired(_CLAIM_AT_ONCE, now):
                 self._begin(message)
 
@@ -106,10 +144,12 @@ class Backlog:
         if not pauses or not self._situation.upstreams_of(tenant):
             return _CLAIM_AT_ONCE
         ways = self._open_ways(tenant)
-        if not ways:
-            return 0
-        probing = all(pauses.probe_is_due(upstream, tenant, now) for upstream in ways)
-        return 1 if probing else _CLAIM_AT_ONCE
+        if not all(pauses.probe_is_due(upstream, tenant, now) for upstream in ways):
+            return _CLAIM_AT_ONCE
+        # One a round: another tenant's message would find the first under way.
+        fresh = self._probed_now.isdisjoint(ways)
+        self._probed_now.update(ways)
+        return 1 if ways and fresh else 0
 
     def _open_ways(self, tenant: str) -> list[str]:
         """Upstreams that are not closed to the tenant, for all that one may only be probed."""

@@ -127,7 +127,8 @@ class Dispatcher:
         if not self.situation.pauses:
             return True
         return any(
-            self.situation.closed_until(upstream, message.tenant, message.reverse_path) is None
+            self.situation.closed_until(upstream, message.tenant, message.reverse_path or "<>")
+            is None
             for upstream in self.situation.upstreams_of(message.tenant)
         )
 
@@ -201,10 +202,13 @@ class Dispatcher:
                 acknowledgement.over()
         if attempt.used:
             return
-        if closed_until is None:
+        if closed_until is not None:
+            await self._park(message, closed_until)
+        elif self.situation.stopping:
             self._unused.append(message.queue_id)
         else:
-            await self._park(message, closed_until)
+            diagnostics.error("nothing to try", queue_id=message.queue_id)
+            await self._park(message, time.time() + LOOK_AROUND_S)
 
     async def _park(self, message: Message, until: float) -> None:
         """Nothing could be tried: it counts as no attempt, and comes back when its way opens. To

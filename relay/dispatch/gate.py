@@ -51,8 +51,9 @@ class Gate:
         until = self._situation.closed_until(self._upstream, self._tenant, self._sender)
         return None if until is None else Closed(until)
 
-    async def enter(self, lane: Lane, recipients: int) -> Ticket | Closed | None:
-        """With one's turn in the lane: leave to hand over; None where one is sent home."""
+    async def wait(self, lane: Lane, recipients: int) -> Closed | bool:
+        """With one's turn in the lane: True when the rates allow so many; False where one is sent
+        home."""
         while self._subjects:
             now = time.time()
             wait = rates.longest_wait(self._subjects, recipients, now)
@@ -66,7 +67,11 @@ class Gate:
                 self._situation.pauses.rest(held, wait.until)
                 return Closed(wait.until)
             if not await lane.delay(wait.until - now):
-                return None
+                return False
+        return True
+
+    def enter(self) -> Ticket | Closed | None:
+        """Leave to hand over, or until when there is none."""
         now = time.time()
         ticket = self._situation.pauses.ticket(self._upstream, self._tenant, self._sender, now)
         return ticket or self.closed()

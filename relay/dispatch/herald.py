@@ -98,7 +98,13 @@ class Herald:
         self._unsent += [*self._alarm.due(now), *self._withheld.due(now)]
         while self._unsent:
             # What the store can't take now is told later.
-            await self._send(self._unsent[0])
+            try:
+                await self._send(self._unsent[0])
+            except StoreError:
+                raise
+            except Exception:
+                # One that can't be told must not keep the others silent.
+                diagnostics.exception("an alert is lost")
             del self._unsent[0]
 
     async def _take_up(self, stage: Stage) -> None:

@@ -87,8 +87,8 @@ class Capacity:
     async def _shares(self, store: Store) -> Mapping[str, Share]:
         now = time.monotonic()
         if now - self._shares_at >= _SHARES_AGE_S:
-            self._shares_at = now
             self._known_shares = await store.shares()
+            self._shares_at = now
         return self._known_shares
 
     def tell_failure(self, operation: str, error: StoreError) -> None:

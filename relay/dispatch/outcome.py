@@ -87,9 +87,23 @@ class Trial:
             )
             news = [replace(r, state=State.EXPIRED) if r in expired else r for r in news]
         self._take(news)
+        settlement = self._after_news(news, told, schedule, now, chance, refused=refused)
+        return settlement, told
+
+    def _after_news(
+        self,
+        news: list[Recipient],
+        told: list[Event],
+        schedule: Schedule,
+        now: float,
+        chance: float,
+        *,
+        refused: bool = False,
+    ) -> Settlement:
+        """What to store; ``told`` gets the message's death, if it is that."""
         if self.untried:
             # Stored at once all the same: nobody may be tried twice because others were to come.
-            return self._settlement(news, Ending.GOES_ON, now), told
+            return self._settlement(news, Ending.GOES_ON, now)
         end = ending(self.recipients)
         if end is Ending.DEAD and refused:
             end = Ending.DONE
@@ -97,21 +111,20 @@ class Trial:
             told.append(events.email_dead_lettered(self.message, self.dead))
         due, parked = self._due(schedule, now, chance)
         settlement = self._settlement(list(self.changed.values()), end, due)
-        return replace(settlement, parked=True) if parked else settlement, told
+        return replace(settlement, parked=True) if parked else settlement
 
     @property
     def dead(self) -> list[Recipient]:
         return [r for r in self.recipients if r.state in DEAD_STATES]
 
-    def suppressed(self, recipients: Sequence[Recipient], now: float) -> tuple[Settlement, Event]:
+    def suppressed(
+        self, recipients: Sequence[Recipient], schedule: Schedule, *, now: float, chance: float
+    ) -> tuple[Settlement, list[Event]]:
         """These are on the suppression list, and not tried at all."""
         news = [replace(r, state=State.SUPPRESSED, cause=Cause.SUPPRESSED) for r in recipients]
         self._take(news)
-        told = events.email_suppressed(self.message, news, REMEDIES[Cause.SUPPRESSED])
-        if self.untried:
-            return self._settlement(news, Ending.GOES_ON, now), told
-        end = ending(self.recipients)
-        return self._settlement(list(self.changed.values()), end, now), told
+        told = [events.email_suppressed(self.message, news, REMEDIES[Cause.SUPPRESSED])]
+        return self._after_news(news, told, schedule, now, chance), told
 
     def expired(self, now: float) -> tuple[Settlement, list[Event]]:
         """Nobody is tried any more: who is pending has waited for too long."""
@@ -134,9 +147,17 @@ class Trial:
         deadline = max(self.message.expires_from + schedule.give_up_after_s, now)
         return min(now + delay_s(schedule, own or self.message.attempt, chance), deadline), False
 
-    def cut_short(self, now: float) -> Settlement:
-        """The relay stops: whoever has not been tried is due at once, in its next life."""
-        return self._settlement(list(self.changed.values()), Ending.WAITS, now)
+    def cut_short(
+        self, closed_until: float | None, schedule: Schedule, *, now: float, chance: float
+    ) -> Settlement:
+        """Some were tried, and the ways of the others are closed: whichever may go first. None:
+        the relay stops, and whoever has not been tried is due at once, in its next life."""
+        due = now
+        if closed_until is not None:
+            pending = [r for r in self.changed.values() if r.state is State.PENDING]
+            own = self._due(schedule, now, chance)[0] if pending else closed_until
+            due = max(min(own, closed_until), now)
+        return self._settlement(list(self.changed.values()), Ending.WAITS, due)
 
     def _take(self, news: list[Recipient]) -> None:
         for recipient in news:

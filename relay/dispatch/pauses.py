@@ -57,6 +57,18 @@ class Change:
         return bool(self.paused or self.changed or self.ended)
 
 
+@dataclass(frozen=True, slots=True)
+class _BackingOff:
+    """How long a pause lasts that begins or goes on now."""
+
+    schedule: Schedule
+    now: float
+    chance: float
+
+    def until(self, failures: int) -> float:
+        return self.now + delay_s(self.schedule, failures, self.chance)
+
+
 class Pauses:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
@@ -133,29 +145,59 @@ class Pauses:
         trouble = _worst(attempt)
         if trouble is None and not (self._pauses or self._suspects or self._refused):
             return change
-        relayed = any(isinstance(result, Relayed) for result in attempt.results)
-        upstream = Held(ticket.upstream)
-        against_upstream = trouble is not None and trouble.scope is Scope.UPSTREAM
-        if against_upstream and self._counts(ticket, queue_id, attempt, trouble):
-            self._hold(upstream, trouble, ticket, change, now, chance)
-        elif relayed or (_answered(attempt) and not against_upstream):
-            self._suspects.pop(ticket.upstream, None)
-            self._end(upstream, change, relayed=relayed)
-        elif upstream in ticket.probes:
-            self._back_off(upstream, trouble, change, now, chance)
-        if relayed:
-            self._end(Held(ticket.upstream, ticket.tenant), change, relayed=True)
-            self._end(Held(ticket.upstream, ticket.tenant, ticket.sender), change, relayed=True)
-            self._refused.pop(Held(ticket.upstream, ticket.tenant), None)
-        elif trouble is not None and trouble.scope is Scope.TENANT:
-            self._hold_sender(ticket, trouble, change, now, chance)
+        backing_off = _BackingOff(self._schedule, now, chance)
+        self._note_upstream(ticket, queue_id, attempt, trouble, change, backing_off)
+        self._note_tenant(ticket, attempt, trouble, change, backing_off)
+        for held in ticket.probes:
+            # Whatever else it said, it did not show that the pause is over.
+            pause = self._pauses.get(held)
+            if pause and not pause.by_hand and pause.until is not None and pause.until <= now:
+                self._prolong(pause, trouble, change, backing_off)
         return change
 
-    def _counts(
-        self, ticket: Ticket, queue_id: str, attempt: Attempt, trouble: Trouble | None
+    def _note_upstream(
+        self,
+        ticket: Ticket,
+        queue_id: str,
+        attempt: Attempt,
+        trouble: Trouble | None,
+        change: Change,
+        backing_off: "_BackingOff",
+    ) -> None:
+        upstream = Held(ticket.upstream)
+        if trouble is not None and trouble.scope is Scope.UPSTREAM:
+            if self._is_the_upstreams(ticket, queue_id, attempt, trouble):
+                self._hold(upstream, trouble, change, backing_off)
+        elif _relayed(attempt) or _answered(attempt):
+            self._suspects.pop(ticket.upstream, None)
+            self._end(upstream, change, relayed=_relayed(attempt))
+
+    def _note_tenant(
+        self,
+        ticket: Ticket,
+        attempt: Attempt,
+        trouble: Trouble | None,
+        change: Change,
+        backing_off: "_BackingOff",
+    ) -> None:
+        way = Held(ticket.upstream, ticket.tenant)
+        sender = Held(ticket.upstream, ticket.tenant, ticket.sender)
+        if _relayed(attempt):
+            self._refused.pop(way, None)
+            self._end(way, change, relayed=True)
+            self._end(sender, change, relayed=True)
+        elif trouble is not None and trouble.scope is Scope.TENANT:
+            self._hold(sender, trouble, change, backing_off)
+            refused = self._refused.setdefault(way, set())
+            refused.add(ticket.sender)
+            if ticket.tenant and len(refused) >= _MOST_REFUSED_SENDERS:
+                self._hold(way, trouble, change, backing_off)
+
+    def _is_the_upstreams(
+        self, ticket: Ticket, queue_id: str, attempt: Attempt, trouble: Trouble
     ) -> bool:
-        """Whether the failure is the upstream's, and not perhaps the one message's."""
-        assert trouble is not None
+        """Whether the failure is the upstream's, and not perhaps the one message's: a suspicion is
+        kept until a second message meets it."""
         if attempt.remote_mta is None or trouble.cause not in _DOUBTFUL:
             return True
         if Held(ticket.upstream) in ticket.probes:
@@ -164,45 +206,28 @@ class Pauses:
         suspects.add(queue_id)
         return len(suspects) >= _MOST_SUSPECTS
 
-    def _hold_sender(
-        self, ticket: Ticket, trouble: Trouble, change: Change, now: float, chance: float
-    ) -> None:
-        way = Held(ticket.upstream, ticket.tenant)
-        sender = Held(ticket.upstream, ticket.tenant, ticket.sender)
-        self._hold(sender, trouble, ticket, change, now, chance)
-        refused = self._refused.setdefault(way, set())
-        refused.add(ticket.sender)
-        if ticket.tenant and len(refused) >= _MOST_REFUSED_SENDERS:
-            self._hold(way, trouble, ticket, change, now, chance)
-
     def _hold(
-        self,
-        held: Held,
-        trouble: Trouble | None,
-        ticket: Ticket,
-        change: Change,
-        now: float,
-        chance: float,
+        self, held: Held, trouble: Trouble, change: Change, backing_off: "_BackingOff"
     ) -> None:
-        """Begins a pause, or prolongs the one that was probed; what was under way when it began
-        adds nothing to it."""
+        """Begins a pause; what was under way when it began adds nothing to it."""
         if held not in self._pauses:
-            wait_s = delay_s(self._schedule, 1, chance)
-            pause = Pause(held, now, now + wait_s, *_why(trouble))
+            pause = Pause(held, backing_off.now, backing_off.until(1), *_why(trouble))
             self._pauses[held] = pause
             change.paused.append(pause)
-        elif held in ticket.probes:
-            self._back_off(held, trouble, change, now, chance)
 
-    def _back_off(
-        self, held: Held, trouble: Trouble | None, change: Change, now: float, chance: float
+    def _prolong(
+        self, pause: Pause, trouble: Trouble | None, change: Change, backing_off: "_BackingOff"
     ) -> None:
-        pause = self._pauses[held]
         failures = pause.failures + 1
-        until = now + delay_s(self._schedule, failures, chance)
         cause, detail = _why(trouble) if trouble else (pause.cause, pause.detail)
-        pause = replace(pause, failures=failures, until=until, cause=cause, detail=detail)
-        self._pauses[held] = pause
+        pause = replace(
+            pause,
+            failures=failures,
+            until=backing_off.until(failures),
+            cause=cause,
+            detail=detail,
+        )
+        self._pauses[pause.held] = pause
         change.changed.append(pause)
 
     def _end(self, held: Held, change: Change, *, relayed: bool) -> None:
@@ -274,6 +299,10 @@ def _chain(upstream: str, tenant: str, sender: str | None) -> tuple[Held, ...]:
     return way if sender is None else (*way, Held(upstream, tenant, sender))
 
 
+def _relayed(attempt: Attempt) -> bool:
+    return any(isinstance(result, Relayed) for result in attempt.results)
+
+
 def _worst(attempt: Attempt) -> Trouble | None:
     """The trouble that reaches furthest."""
     troubles = [result for result in attempt.results if not isinstance(result, Relayed)]
@@ -292,7 +321,5 @@ def _answered(attempt: Attempt) -> bool:
     )
 
 
-def _why(trouble: Trouble | None) -> tuple[Cause | None, str]:
-    if trouble is None:
-        return None, ""
+def _why(trouble: Trouble) -> tuple[Cause, str]:
     return trouble.cause, str(trouble.reply) if trouble.reply else trouble.detail

@@ -79,10 +79,12 @@ class _Log:
     def spend(self, count: int, now: float) -> None:
         if count > 0:
             self._entries.append((now, count))
+            self._sum += count
         elif self._entries:
+            # What is given back may have left the window already.
             at, spent = self._entries.pop()
-            self._entries.append((at, spent + count))
-        self._sum += count
+            self._entries.append((at, max(spent + count, 0)))
+            self._sum -= min(-count, spent)
 
 
 class _Slots:

@@ -57,7 +57,7 @@ class Settler:
             outcome,
             self._situation.schedule_of(trial.message),
             now=time.time(),
-            chance=random.random(),  # noqa: S311 - jitter, no secret
+            chance=_chance(),
             refused=refused,
         )
         strikes = strikes_of(self._situation.config, trial.message, outcome)
@@ -68,21 +68,28 @@ class Settler:
 
     async def suppress(self, recipients: Sequence[Recipient]) -> None:
         """These are not tried at all."""
-        settlement, told = self._trial.suppressed(recipients, time.time())
-        await self._keep(settlement, [told], (), ())
+        trial = self._trial
+        schedule = self._situation.schedule_of(trial.message)
+        settlement, told = trial.suppressed(recipients, schedule, now=time.time(), chance=_chance())
+        await self._keep(settlement, told, (), ())
         for recipient in recipients:
             self._note(IncidentKind.SUPPRESSED, address=recipient.address)
+        if settlement.ending is Ending.DEAD:
+            self._note_dead(trial.dead)
 
     async def expire(self) -> None:
         """Who is left is too old, and not tried any more."""
         settlement, told = self._trial.expired(time.time())
         await self._keep(settlement, told, (), ())
-        if settlement.ending is Ending.DEAD and self._trial.message.kind is Kind.MAIL:
+        if settlement.ending is Ending.DEAD:
             self._note_dead(self._trial.dead)
 
-    async def cut_short(self) -> None:
-        """Who has not been tried is due at once."""
-        await self._store(self._trial.cut_short(time.time()), (), NOTHING_MORE)
+    async def cut_short(self, closed_until: float | None) -> None:
+        """Who has not been tried waits for a way, or, None, for the relay's next life."""
+        trial = self._trial
+        schedule = self._situation.schedule_of(trial.message)
+        settlement = trial.cut_short(closed_until, schedule, now=time.time(), chance=_chance())
+        await self._store(settlement, (), NOTHING_MORE)
 
     def note_no_route(self) -> None:
         self._note(IncidentKind.NO_ROUTE, cause=Cause.NO_ROUTE)
@@ -154,3 +161,7 @@ class Settler:
             queue_id = message.queue_id if about_message else None
             incident = Incident(kind, message.tenant or None, queue_id=queue_id, **more)
             self._situation.watchman.note(incident)
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - jitter, no secret

@@ -139,7 +139,7 @@ def test_cut_short_the_others_are_due_at_once() -> None:
     trial = Trial.of(mail)
     outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((OK,), "", None, 0))
     trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
-    cut = trial.cut_short(NOW)
+    cut = trial.cut_short(None, SCHEDULE, now=NOW, chance=0.5)
     assert (cut.ending, cut.due) == (Ending.WAITS, NOW)
     assert [r.state for r in cut.recipients] == [State.RELAYED]
 
@@ -193,12 +193,12 @@ def test_a_client_that_has_heard_leaves_no_dead_letter() -> None:
 
 def test_suppressed_recipients_are_left_out_and_the_others_go_on() -> None:
     trial = Trial.of(message(2))
-    settlement, told = trial.suppressed(trial.message.recipients[:1], NOW)
+    settlement, told = trial.suppressed(trial.message.recipients[:1], SCHEDULE, now=NOW, chance=0.5)
     assert settlement.ending is Ending.GOES_ON
     assert [r.state for r in settlement.recipients] == [State.SUPPRESSED]
-    assert told.name == "email.suppressed"
+    assert names(told) == ["email.suppressed"]
     assert trial.untried == {1}
-    settlement, _ = trial.suppressed(trial.message.recipients[1:], NOW)
+    settlement, _ = trial.suppressed(trial.message.recipients[1:], SCHEDULE, now=NOW, chance=0.5)
     assert settlement.ending is Ending.DONE
 
 
@@ -212,3 +212,25 @@ def test_who_was_deferred_is_not_lost_when_the_others_expire() -> None:
     assert settlement.ending is Ending.DEAD
     assert {r.state for r in settlement.recipients} == {State.EXPIRED}
     assert told[0].fields["recipients"] == ["r0@x.example", "r1@x.example"]
+
+
+def test_who_failed_beside_one_who_is_suppressed_is_a_dead_letter_and_told() -> None:
+    """Found in review: it died without a word."""
+    mail = message(2)
+    trial = Trial.of(mail)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((NO,), "mx", None, 0.1))
+    trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
+    settlement, told = trial.suppressed(mail.recipients[1:], SCHEDULE, now=NOW, chance=0.5)
+    assert settlement.ending is Ending.DEAD
+    assert names(told) == ["email.suppressed", "email.dead_lettered"]
+
+
+def test_a_closed_way_of_others_does_not_end_the_wait_of_who_was_deferred() -> None:
+    """Found in review: 700 attempts in three seconds at a server that had said "later"."""
+    mail = message(2)
+    trial = Trial.of(mail)
+    outcome = Outcome(Way("up", "tenant"), mail.recipients[:1], Attempt((LATER,), "mx", None, 0.1))
+    trial.settled("acme", outcome, SCHEDULE, now=NOW, chance=0.5)
+    assert trial.cut_short(NOW + 900, SCHEDULE, now=NOW, chance=0.5).due == NOW + 30
+    assert trial.cut_short(NOW + 9, SCHEDULE, now=NOW, chance=0.5).due == NOW + 9
+    assert trial.cut_short(None, SCHEDULE, now=NOW, chance=0.5).due == NOW

@@ -226,3 +226,45 @@ def test_our_own_quota_is_told_once_and_prolonged_silently(world: World) -> None
     longer = world.pauses.hold_for_quota(UP, until + 1, Cause.QUOTA_EXCEEDED, "x", world.now)
     assert held(longer.changed) == [UP]
     assert not longer.paused
+
+
+def test_a_probe_that_ends_after_its_pause_was_resumed_by_hand_is_no_error(world: World) -> None:
+    """Found in review: a KeyError threw an unknown outcome away."""
+    world.try_(REFUSED, connected=False)
+    world.now += 31
+    ticket = world.pauses.ticket("up", "acme", "shop@acme.example", world.now)
+    assert ticket is not None
+    world.pauses.take_in({})
+    attempt = Attempt((UNKNOWN,), "mx", None, 0.1)
+    assert not world.pauses.note(ticket, "Q1", attempt, now=world.now, chance=0.5)
+
+
+def test_a_probe_does_not_end_what_was_paused_by_hand_meanwhile(world: World) -> None:
+    """Found in review: its failure gave the pause by hand an end."""
+    world.try_(REFUSED, connected=False)
+    world.now += 31
+    ticket = world.pauses.ticket("up", "acme", "shop@acme.example", world.now)
+    assert ticket is not None
+    by_hand = Pause(UP, world.now, None, actor="dana", reason="migration")
+    world.pauses.take_in({UP: by_hand})
+    attempt = Attempt((REFUSED,), None, None, 0.1)
+    assert not world.pauses.note(ticket, "Q1", attempt, now=world.now, chance=0.5)
+    assert list(world.pauses) == [by_hand]
+
+
+@pytest.mark.parametrize("answer", [GREY, UNKNOWN])
+def test_a_probe_that_decides_nothing_prolongs_a_pause_for_quota(
+    world: World, answer: Result
+) -> None:
+    world.try_(QUOTA)
+    world.now += 31
+    assert held(world.try_(answer).changed) == [UP]
+    assert world.closed()
+
+
+def test_the_null_sender_is_a_sender_of_its_own(world: World) -> None:
+    """Found in review: as the empty string it stood for the whole way, or the whole upstream."""
+    world.try_(SENDER, sender="<>")
+    world.try_(SENDER, sender="<>", tenant="")
+    assert not world.closed()
+    assert not world.closed(tenant="", sender="x@y.example")

@@ -97,13 +97,12 @@ def one_attempt(queue: Queue, steps: list[object], now: float) -> None:
         some = trial.left.pending
         if step == "stop":
             if trial.changed:
-                queue.take(trial.cut_short(now), [])
+                queue.take(trial.cut_short(None, SCHEDULE, now=now, chance=0.5), [])
             return
         if step == "expire":
             queue.take(*trial.expired(now))
         elif step == "suppress":
-            settlement, told = trial.suppressed(some[:1], now)
-            queue.take(settlement, [told])
+            queue.take(*trial.suppressed(some[:1], SCHEDULE, now=now, chance=0.5))
         elif isinstance(step, tuple):
             most, results, closed = step
             tried = some[:most]
