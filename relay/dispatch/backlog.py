@@ -88,6 +88,26 @@ class Backlog:
         return 0.0 if claimed_any else self._wait(now)
 
     async def _claim_of(self, tenant: str, now: float) -> bool:
+        claimed = await self._claim_usual(tenant, now)
+        for name, upstream in self._situation.classes_apart(tenant).items():
+            claimed |= await self._claim_class(tenant, name, upstream, now)
+        return claimed
+
+    async def _claim_class(self, tenant: str, name: str, upstream: str, now: float) -> bool:
+        """What has a way of its own need not wait for room on the usual one, or for its end."""
+        room = self._lanes.room(self._lanes[upstream], tenant, _NORMAL_PRIORITY)
+        limit = min(_CLAIM_AT_ONCE, room)
+        if self._situation.closed_until(upstream, tenant, None) is not None or limit <= 0:
+            return False
+        if self._situation.pauses.probe_is_due(upstream, tenant, now):
+            limit = int(upstream not in self._probed_now)
+            self._probed_now.add(upstream)
+        messages = await self._queue.claim(tenant, limit, now, name) if limit else []
+        for message in messages:
+            self._begin(message)
+        return bool(messages)
+
+    async def _claim_usual(self, tenant: str, now: float) -> bool:
         room = self._lanes.room(self._lanes.usual_of(tenant), tenant, _NORMAL_PRIORITY)
         limit = min(self._limit(tenant, now), room)
         if limit <= 0:

@@ -126,10 +126,11 @@ class Dispatcher:
             return False
         if not self.situation.pauses:
             return True
+        sender = message.reverse_path or "<>"
         return any(
-            self.situation.closed_until(upstream, message.tenant, message.reverse_path or "<>")
-            is None
-            for upstream in self.situation.upstreams_of(message.tenant)
+            self.situation.closed_until(route.upstream, message.tenant, sender) is None
+            for route in self.situation.plan(message).routes
+            if route.upstream
         )
 
     def wake(self) -> None:

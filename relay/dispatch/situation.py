@@ -4,7 +4,7 @@ spent. It takes in what administrators change, and stores what becomes of the pa
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from relay.model.ports import Queue, StoreError, Treatment
 from relay.model.result import Attempt
 from relay.model.retry import Schedule
 from relay.route.classes import Facts, class_of, classes_key
-from relay.route.plan import Plan, Snapshot, plan, upstreams_of_tenant
+from relay.route.plan import Plan, Snapshot, classes_apart, plan, upstreams_of_tenant
 
 diagnostics = structlog.get_logger("relay.dispatch")
 
@@ -121,6 +121,10 @@ class Situation:
     def upstreams_of(self, tenant: str) -> tuple[str, ...]:
         """Those that the tenant's mail may take now, the usual one first."""
         return upstreams_of_tenant(self.snapshot, tenant, self.is_down)
+
+    def classes_apart(self, tenant: str) -> Mapping[str, str]:
+        """The classes of its mail that have upstreams of their own, and these."""
+        return classes_apart(self.snapshot, tenant) if self.config.classes else {}
 
     def closed_until(self, upstream: str, tenant: str, sender: str | None) -> float | None:
         """Until when mail waits for a way; sooner, if a failover takes it before that."""

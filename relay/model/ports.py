@@ -192,8 +192,11 @@ class Queue(Protocol):
     async def due(self, now: float) -> Due:
         """Which tenants have messages to claim, and when the next one will be due."""
 
-    async def claim(self, tenant: str, limit: int, now: float) -> list[Message]:
-        """Claim up to ``limit`` due messages of one tenant: by priority, then the longest due.
+    async def claim(
+        self, tenant: str, limit: int, now: float, message_class: str = ""
+    ) -> list[Message]:
+        """Claim up to ``limit`` due messages of one tenant, or of one class of its mail: by
+        priority, then the longest due.
 
         Each claim counts as an attempt, stored before the attempt is made.
         """

@@ -181,8 +181,8 @@ def _further_steps(tenant: Tenant) -> Sequence[str]:
 
 
 def upstreams_of_tenant(snapshot: Snapshot, name: str, is_down: IsDown) -> tuple[str, ...]:
-    """Every upstream that the tenant's mail may take now, the usual one first: what claiming goes
-    by, not yet knowing the message."""
+    """Every upstream that the tenant's mail may take now, the usual one first, but for classes with
+    upstreams of their own: what claiming goes by, not yet knowing the message."""
     config = snapshot.config
     tenant = config.tenants.get(name)
     if tenant is None or tenant.upstream is None or not snapshot.is_enabled(tenant):
@@ -194,8 +194,16 @@ def upstreams_of_tenant(snapshot: Snapshot, name: str, is_down: IsDown) -> tuple
     ways = [_route(usual, (), is_down).upstream or tenant.upstream]
     if tenant.pilot:
         ways.append(tenant.pilot.upstream)
-    ways += [one.upstream for one in config.classes.values() if one.upstream]
     return tuple(dict.fromkeys(ways))
+
+
+def classes_apart(snapshot: Snapshot, name: str) -> Mapping[str, str]:
+    """The classes of the tenant's mail that have upstreams of their own, and these."""
+    tenant = snapshot.config.tenants.get(name)
+    if tenant is None or tenant.upstream is None or not snapshot.is_enabled(tenant):
+        return {}
+    classes = snapshot.config.classes.items()
+    return {one: chosen.upstream for one, chosen in classes if chosen.upstream}
 
 
 def _by_default(snapshot: Snapshot, tenant: str, steps: tuple[str, ...]) -> Way:

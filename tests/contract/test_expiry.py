@@ -83,3 +83,14 @@ async def test_a_revived_dead_letter_has_its_whole_time_again(
         listed = administration.message(one.queue_id)
     assert listed is not None
     assert listed.message.expires_at - listed.message.expires_from == 600
+
+
+async def test_one_class_is_claimed_by_itself_by_priority_and_then_the_longest_due(
+    store: SqliteStore,
+) -> None:
+    codes = [replace(aging(expires_at=NOW + 9, message_class="otp"), priority=p) for p in (1, 0, 1)]
+    await added(store, aging(expires_at=NOW + 9), *codes, aging(expires_at=NOW, message_class="b"))
+    claimed = await store.claim("acme", 2, NOW, "otp")
+    assert [m.queue_id for m in claimed] == [codes[1].queue_id, codes[0].queue_id]
+    assert len(await store.claim("acme", 9, NOW, "otp")) == 1
+    assert len(await store.claim("acme", 9, NOW)) == 2

@@ -75,7 +75,7 @@ async def test_a_claim_costs_by_what_it_takes(
 
     def claim_nothing_kept(connection: Connection) -> None:
         connection.execute("BEGIN")
-        claiming.claim(connection, "t0", limit, NOW)
+        claiming.claim(connection, "t0", "", limit, NOW)
         connection.execute("ROLLBACK")
 
     with closing(_connect(backend.path)) as connection:

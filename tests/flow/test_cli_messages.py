@@ -238,7 +238,7 @@ def test_dead_list_tells_programs_cause_reply_and_remedy(site: Site):
     assert dead["recipients"] == ["ann@customer.example"]
     assert (dead["cause"], dead["last_cause"]) == ("recipient_refused", None)
     assert dead["reply"] == {"code": 550, "enhanced_status": "5.1.1", "text": "no such user"}
-    assert dead["remedy"] == "correct or remove the address in the application"
+    assert dead["remedy"] == REMEDIES[Cause.RECIPIENT_REFUSED]
     assert dead["dead_since"] > dead["arrived_at"]
     assert (expired["cause"], expired["last_cause"]) == ("expired", "connect_timeout")
 

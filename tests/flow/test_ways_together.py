@@ -8,7 +8,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.flows import ONE_LOOP, accepted, administration, endpoint, submit, told, trail, until
+from support.flows import (
+    ONE_LOOP,
+    accepted,
+    administration,
+    endpoint,
+    letter,
+    submit,
+    told,
+    trail,
+    until,
+)
 from support.ports import free_port
 from support.upstream import SILENCE, Slowly, Upstream
 
@@ -146,3 +156,25 @@ async def test_stopping_the_relay_is_no_failure_of_the_upstream(start_relay: Any
     with administration(folder) as store:
         listed = list(store.messages(dead=False))
     assert [r.attempts for one in listed for r in one.message.recipients] == [0, 0]
+
+
+async def test_a_class_with_a_way_of_its_own_does_not_wait_behind_a_hung_upstream(
+    start_relay: Any,
+) -> None:
+    """A one-time code that had met one 451 was not tried again while the tenant's upstream hung."""
+    otp = {"match": {"subject": "code"}, "priority": "high", "upstream": "ot"}
+    otp |= {"retry": {"first": "300ms", "longest": "300ms"}}
+    async with (
+        Upstream(script={"dot": SILENCE}) as own,
+        Upstream(script={"rcpt": ["451 4.3.0 later"]}) as other,
+    ):
+        upstreams = {"up": endpoint(own), "ot": endpoint(other)}
+        timeouts = {"drain": "100ms"}
+        async with start_relay(
+            own, upstreams=upstreams, tenants=acme(), classes={"otp": otp}, timeouts=timeouts
+        ) as relay:
+            async with relay.dialogue() as client:
+                for i in range(80):
+                    await accepted(client, f"r{i}@x.example")
+                await accepted(client, "code@x.example", content=letter("your code"))
+            await other.arrived(1, timeout_s=5)

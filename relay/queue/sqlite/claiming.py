@@ -25,9 +25,14 @@ def due(connection: Connection, now: float) -> Due:
     )
 
 
-def claim(connection: Connection, tenant: str, limit: int, now: float) -> Outcome:
-    """Claims as a list of messages, the first to be tried first."""
+def claim(
+    connection: Connection, tenant: str, message_class: str, limit: int, now: float
+) -> Outcome:
+    """Claims as a list of messages, the first to be tried first. No class: of any."""
     parameters = {"tenant": tenant, "now": micros(now), "most": limit}
+    if message_class:
+        parameters["class"] = message_class
+        return _claimed(connection, connection.execute(SQL["claimable_of_class"], parameters))
     return _claimed(connection, connection.execute(SQL["claimable"], parameters))
 
 

@@ -159,6 +159,17 @@ FROM (
 )
 CROSS JOIN message_facts USING (id);
 
+-- name: claimable_of_class
+-- Of one class alone, through message_class.
+SELECT '[' || group_concat(facts) || ']'
+FROM (
+    SELECT id FROM message
+    WHERE tenant = :tenant AND class = :class AND class <> '' AND due <= :now
+        AND claimed = 0 AND dead_since IS NULL
+    ORDER BY priority, due LIMIT :most
+)
+CROSS JOIN message_facts USING (id);
+
 -- name: claimable_expired
 -- Messages that are too old, whatever their way; the oldest first.
 SELECT '[' || group_concat(facts) || ']'

@@ -132,8 +132,11 @@ class SqliteStore:
     async def due(self, now: float) -> Due:
         return await self._read(lambda connection: claiming.due(connection, now))
 
-    async def claim(self, tenant: str, limit: int, now: float) -> list[Message]:
-        return await self._claimed(partial(claiming.claim, tenant=tenant, limit=limit, now=now))
+    async def claim(
+        self, tenant: str, limit: int, now: float, message_class: str = ""
+    ) -> list[Message]:
+        claim = partial(claiming.claim, tenant=tenant, message_class=message_class)
+        return await self._claimed(partial(claim, limit=limit, now=now))
 
     async def claim_expired(self, limit: int, now: float) -> list[Message]:
         # Asked every second, and hardly ever is there one: no transaction for that.

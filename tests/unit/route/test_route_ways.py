@@ -12,7 +12,14 @@ from relay.config.tenants import Pilot
 from relay.model.message import Content, Kind, Message, Origin, Recipient
 from relay.model.toggle import Toggle
 from relay.route.classes import Facts, class_of, classes_key
-from relay.route.plan import Snapshot, is_piloted, nothing_down, plan, upstreams_of_tenant
+from relay.route.plan import (
+    Snapshot,
+    classes_apart,
+    is_piloted,
+    nothing_down,
+    plan,
+    upstreams_of_tenant,
+)
 from relay.route.tenancy import Tenancy
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
@@ -97,7 +104,8 @@ def test_the_class_comes_before_the_pilot_and_the_pilot_before_the_tenant(tmp_pa
     assert ways(snapshot, replace(message(), message_class="bulk")) == [("class", "other")]
     assert ways(snapshot, replace(message(), message_class="otp")) == [("pilot", "third")]
     assert ways(snapshot, message()) == [("pilot", "third")]
-    assert set(upstreams_of_tenant(snapshot, "acme", down())) == {"own", "third", "other"}
+    assert upstreams_of_tenant(snapshot, "acme", down()) == ("own", "third")
+    assert classes_apart(snapshot, "acme") == {"bulk": "other"}
 
 
 def test_a_message_splits_between_pilot_and_tenant_by_recipient(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ ALTER TABLE message ADD COLUMN told INTEGER NOT NULL DEFAULT 0
     CHECK (told = 0 OR told IN (1, 2) AND dead_since IS NOT NULL);
 
 CREATE INDEX message_parked ON message (parked) WHERE parked = 1;
+CREATE INDEX message_class ON message (tenant, class, priority, due)
+    WHERE claimed = 0 AND dead_since IS NULL AND class <> '';
 CREATE INDEX message_expires ON message (expires_at) WHERE claimed = 0 AND dead_since IS NULL;
 CREATE INDEX message_told ON message (told, dead_since) WHERE dead_since IS NOT NULL;
 
