@@ -14,7 +14,7 @@ from support.configs import relay_config
 
 from relay.cli import listing, main
 from relay.model import events
-from relay.model.causes import Cause, Scope
+from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.identifiers import new_identifier
 from relay.model.message import (
     Content,
