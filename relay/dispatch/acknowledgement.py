@@ -8,10 +8,17 @@ to hear it. Anything else is a 250, and the queue goes on.
 import asyncio
 from collections.abc import Sequence
 
+from relay.model.causes import Cause
 from relay.model.message import Recipient, State
 from relay.model.ports import Client
 from relay.model.reply import Reply
 from relay.model.result import Failed, Result
+
+# What the upstream is known not to take is not even offered to it, so it has said nothing.
+_OWN_WORDS = {
+    Cause.MESSAGE_TOO_LARGE: Reply(552, "5.3.4", "the upstream takes no message of this size"),
+    Cause.SMTPUTF8_UNSUPPORTED: Reply(553, "5.6.7", "the upstream takes ASCII addresses alone"),
+}
 
 
 class Acknowledgement:
@@ -37,9 +44,10 @@ class Acknowledgement:
         """Every recipient's results; whether the client has been told of the failure of all."""
         if self._client is None or not all(isinstance(result, Failed) for result in results):
             return False
-        replies = [r.reply for r in results if isinstance(r, Failed) and r.reply]
-        if len(replies) != len(results):
+        replies = [r.reply or _OWN_WORDS.get(r.cause) for r in results if isinstance(r, Failed)]
+        if not replies or None in replies:
             return False
+        assert replies[-1] is not None
         self._refused = self._client.refuse(replies[-1])
         if self._refused:
             self._client = None

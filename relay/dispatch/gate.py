@@ -16,6 +16,8 @@ from relay.model.pause import Held
 from relay.model.ports import Spent
 from relay.route.plan import Route
 
+_LONGEST_WITH_TURN_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Closed:
@@ -61,9 +63,11 @@ class Gate:
                 break
             if wait.limit.is_quota:
                 return await self._close_for(wait)
-            if wait.subject != self._upstream:
-                # The others on the upstream are not to wait for one tenant's rate.
-                held = Held(self._upstream, self._tenant)
+            own = wait.subject == self._upstream
+            if not own or wait.until - now > _LONGEST_WITH_TURN_S:
+                # Others are not to wait for one tenant's rate; nor is what is of high priority to
+                # stand behind turns that are held for the next window.
+                held = Held(self._upstream, "" if own else self._tenant)
                 self._situation.pauses.rest(held, wait.until)
                 return Closed(wait.until)
             if not await lane.delay(wait.until - now):

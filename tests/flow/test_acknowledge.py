@@ -214,3 +214,16 @@ async def test_a_suppressed_recipient_is_no_refusal(start_relay: Any) -> None:
                 await accepted(client, "gone@x.example", "here@x.example")
                 assert time.monotonic() - started < 5
     assert receivers(own) == ["here@x.example"]
+
+
+async def test_what_the_upstream_is_known_not_to_take_is_refused_in_our_words(
+    start_relay: Any,
+) -> None:
+    """It never said anything itself, so there was a 250 and a dead letter."""
+    async with Upstream(extensions=("PIPELINING", "SIZE 100")) as own:
+        tenants = {
+            "acme": {"domains": ["acme.example"], "upstream": "up", "acknowledge": "relayed"}
+        }
+        async with start_relay(own, tenants=tenants) as relay, relay.dialogue() as client:
+            assert (await submit(client, "a@x.example")).startswith("552 5.3.4")
+            assert not stored(relay.folder, dead=True)
