@@ -2,8 +2,7 @@
 mean is session.py's.
 
 Commands are obeyed in the same call in which they arrive; only what has to wait (content, a TLS
-handshake, a password) becomes a task. A task for each session, which wakes for every line, costs a
-third more for a whole message.
+handshake, a password) becomes a task, and a client that only asks makes none.
 """
 
 import asyncio
