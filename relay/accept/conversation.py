@@ -8,6 +8,7 @@ handshake, a password) becomes a task, and a client that only asks makes none.
 import asyncio
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def _wire(reply: Reply) -> bytes:
     return f"{reply}\r\n".encode("utf-8", "replace")
 
 
-class Conversation(library.SMTP):
+class Conversation(library.SMTP, ABC):
     """``peer`` is the other side; ``in_transaction`` and ``obey`` are the session's."""
 
     _reader: Any  # where the library's AUTH dialogues read
@@ -65,21 +66,23 @@ class Conversation(library.SMTP):
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None
 
+    @abstractmethod
     def obey(self, word: bytes, argument: str) -> Pending:
         """Carry a command out; ``word`` is in upper case. May raise CommandRefused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_content(self) -> Pending:
         """What there is to do before the next command, now that octets have arrived."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def in_transaction(self) -> bool:
-        raise NotImplementedError
+        """From MAIL to the reply behind the final dot."""
 
     @property
+    @abstractmethod
     def reverse_path(self) -> str | None:
-        raise NotImplementedError
+        """That of the transaction under way."""
 
     # -- the connection
 

@@ -37,7 +37,8 @@ class Default(Model):
     )
 
     per_tenant: Rates = Field(
-        default_factory=Rates, description="How much of each tenant's mail the default takes."
+        default_factory=Rates,
+        description="How much of each tenant's mail the default takes, in recipients.",
     )
 
     _fit = model_validator(mode="before")(derived.rewriting("always"))

@@ -109,27 +109,29 @@ class Backlog:
 
     async def _claim_usual(self, tenant: str, now: float) -> bool:
         room = self._lanes.room(self._lanes.usual_of(tenant), tenant, _NORMAL_PRIORITY)
-        limit = min(self._limit(tenant, now), room)
-        if limit <= 0:
+        ways, known = self._open_ways(tenant), self._situation.upstreams_of(tenant)
+        if room <= 0 or (known and not ways):
             return False
-        if self._situation.pauses and limit == 1:
-            messages = await self._claim_probe(tenant, now)
+        if self._is_to_be_probed(tenant, ways, now):
+            messages = await self._claim_probe(tenant, ways, now)
         else:
-            messages = await self._queue.claim(tenant, limit, now)
+            messages = await self._queue.claim(tenant, min(_CLAIM_AT_ONCE, room), now)
         for message in messages:
             self._begin(message)
         return bool(messages)
 
-    async def _claim_probe(self, tenant: str, now: float) -> list[Message]:
+    async def _claim_probe(self, tenant: str, ways: list[str], now: float) -> list[Message]:
         """One that has not probed yet, if there is one: the message itself may be what an upstream
-        can't bear."""
+        can't bear. One a round: another tenant's would find the first under way."""
+        if not self._probed_now.isdisjoint(ways):
+            return []
+        self._probed_now.update(ways)
         probed = self._probed.setdefault(tenant, deque(maxlen=_MOST_PROBES_KNOWN))
         messages = await self._queue.claim(tenant, len(probed) + 1, now)
         if not messages:
             return []
-        fresh = [m for m in messages if m.queue_id not in probed]
-        known = sorted(messages, key=lambda m: m.queue_id in probed and probed.index(m.queue_id))
-        chosen = fresh[0] if fresh else known[0]
+        fresh = [message for message in messages if message.queue_id not in probed]
+        chosen = fresh[0] if fresh else min(messages, key=lambda m: probed.index(m.queue_id))
         others = [m.queue_id for m in messages if m is not chosen]
         if others:
             await self._queue.release(others)
@@ -159,17 +161,10 @@ class Backlog:
         self._lanes.enter(message, lane)
         self._take(message, lane)
 
-    def _limit(self, tenant: str, now: float) -> int:
+    def _is_to_be_probed(self, tenant: str, ways: list[str], now: float) -> bool:
+        """Whether nothing more than one message may be tried on any of its ways."""
         pauses = self._situation.pauses
-        if not pauses or not self._situation.upstreams_of(tenant):
-            return _CLAIM_AT_ONCE
-        ways = self._open_ways(tenant)
-        if not all(pauses.probe_is_due(upstream, tenant, now) for upstream in ways):
-            return _CLAIM_AT_ONCE
-        # One a round: another tenant's message would find the first under way.
-        fresh = self._probed_now.isdisjoint(ways)
-        self._probed_now.update(ways)
-        return 1 if ways and fresh else 0
+        return bool(ways) and all(pauses.probe_is_due(way, tenant, now) for way in ways)
 
     def _open_ways(self, tenant: str) -> list[str]:
         """Upstreams that are not closed to the tenant, for all that one may only be probed."""

@@ -8,7 +8,7 @@ and its alert keeps nothing silent.
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -80,21 +80,25 @@ class Herald:
 
     async def run(self) -> None:
         """Until cancelled. What has gathered and was not told is taken up at the next start."""
-        await self._take_up(Stage.DEAD)
-        await self._take_up_withheld()
+        await self._guarded(self._take_up(Stage.DEAD))
+        await self._guarded(self._take_up_withheld())
         while True:
-            try:
-                await self._look(time.time())
-            except StoreError as error:
-                diagnostics.warning("can't store an alert", error=str(error))
-            except Exception:
-                diagnostics.exception("alerting failed")
+            await self._guarded(self._look(time.time()))
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _guarded(self, doing: Awaitable[None]) -> None:
+        """Whatever goes wrong, alerting goes on."""
+        try:
+            await doing
+        except StoreError as error:
+            diagnostics.warning("the store failed, so alerts may be late", error=str(error))
+        except Exception:
+            diagnostics.exception("alerting failed")
 
     async def _look(self, now: float) -> None:
         if now >= self._next_purge_look:
             self._next_purge_look = now + _LOOK_FOR_PURGES_EVERY_S
-            await self._take_up(Stage.PURGE_SOON)
+            await self._guarded(self._take_up(Stage.PURGE_SOON))
         self._unsent += [*self._alarm.due(now), *self._withheld.due(now)]
         while self._unsent:
             # What the store can't take now is told later.
@@ -109,11 +113,7 @@ class Herald:
 
     async def _take_up(self, stage: Stage) -> None:
         """Dead letters whose owner is to be told this, but was not yet."""
-        try:
-            untold = await self._store.untold(self._purge_soon(time.time()))
-        except StoreError as error:
-            diagnostics.warning("can't look for untold dead letters", error=str(error))
-            return
+        untold = await self._store.untold(self._purge_soon(time.time()))
         for group in untold:
             if group.stage is stage:
                 self.note(
@@ -129,11 +129,7 @@ class Herald:
     async def _take_up_withheld(self) -> None:
         """What a former life suppressed and had not summed up yet, out of the trail."""
         names = ("email.suppressed", "suppression.added", "alert.sent")
-        try:
-            lines = await self._store.told(names, time.time() - _SUMMARY_REACH_S, _MOST_SUMMED_UP)
-        except StoreError as error:
-            diagnostics.warning("can't read the trail for the summary", error=str(error))
-            return
+        lines = await self._store.told(names, time.time() - _SUMMARY_REACH_S, _MOST_SUMMED_UP)
         told = [json.loads(line) for line in lines]
         summed_up = [i for i, event in enumerate(told) if event.get("kind") == "summary"]
         for event in told[summed_up[-1] + 1 if summed_up else 0 :]:

@@ -9,7 +9,6 @@ counts as long as any of it is within the window. It knows no clock: ``now`` is 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from relay.config.schema import Config, Rates, UpstreamLimits
 from relay.model.ports import Spent
@@ -43,13 +42,6 @@ class Wait:
     limit: Limit
     subject: str
     until: float
-
-
-class _Window(Protocol):
-    limit: Limit
-
-    def free_at(self, count: int, now: float) -> float: ...
-    def spend(self, count: int, now: float) -> None: ...
 
 
 class _Log:
@@ -108,18 +100,15 @@ class _Slots:
                 return float((slot + self._slots + 1) * SLOT_S)
         return now
 
-    def spend(self, count: int, now: float) -> None:
-        """The subject's; see Rates."""
-
 
 class Subject:
     """All limits of one upstream, or of one tenant on the default."""
 
     def __init__(self, name: str, rates: Rates, counts: str, day_counts: str) -> None:
         self.name = name
-        self._by_recipient = counts == "recipients"
         self._spent: dict[bool, dict[int, int]] = {False: {}, True: {}}
-        self.windows: list[_Window] = []
+        self._logs: list[_Log] = []
+        self._quotas: list[_Slots] = []
         for setting, window_s, counted in (
             ("per_second", 1.0, counts),
             ("per_minute", 60.0, counts),
@@ -129,8 +118,14 @@ class Subject:
             most = getattr(rates, setting)
             if most is not None:
                 limit = Limit(setting, most, window_s, counted == "recipients")
-                slots = self._spent[limit.per_recipient]
-                self.windows.append(_Slots(limit, slots) if limit.is_quota else _Log(limit))
+                if limit.is_quota:
+                    self._quotas.append(_Slots(limit, self._spent[limit.per_recipient]))
+                else:
+                    self._logs.append(_Log(limit))
+
+    @property
+    def windows(self) -> Sequence["_Log | _Slots"]:
+        return [*self._logs, *self._quotas]
 
     @property
     def most_recipients(self) -> int | None:
@@ -140,14 +135,14 @@ class Subject:
 
     @property
     def has_quota(self) -> bool:
-        return any(window.limit.is_quota for window in self.windows)
+        return bool(self._quotas)
 
     def spend(self, recipients: int, now: float) -> None:
         """A negative number gives back."""
         messages = 1 if recipients > 0 else -1
-        for window in self.windows:
-            window.spend(recipients if window.limit.per_recipient else messages, now)
-        if self.has_quota:
+        for log in self._logs:
+            log.spend(recipients if log.limit.per_recipient else messages, now)
+        if self._quotas:
             slot = slot_of(now)
             for per_recipient, count in ((False, messages), (True, recipients)):
                 spent = self._spent[per_recipient]
@@ -167,7 +162,6 @@ class RateLimits:
     """``subjects`` says which limits a way has; they are asked together."""
 
     def __init__(self, config: Config) -> None:
-        self._default = config.default.upstream if config.default else None
         self._per_tenant = config.default.per_tenant if config.default else Rates()
         self._tenants: dict[str, Subject] = {}
         self._subjects = {
@@ -185,6 +179,7 @@ class RateLimits:
     def _on_default(self, tenant: str) -> Subject:
         subject = self._tenants.get(tenant)
         if subject is None:
+            # One message to many is no way around a tenant's cap, whatever the provider counts.
             name = f"default/{tenant}"
             subject = Subject(name, self._per_tenant, "recipients", "recipients")
             self._tenants[tenant] = subject

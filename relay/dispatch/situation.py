@@ -27,6 +27,11 @@ diagnostics = structlog.get_logger("relay.dispatch")
 
 _DAY_SLOTS = 86400 // SLOT_S
 _PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+_INCIDENTS = {
+    "upstream": IncidentKind.UPSTREAM_PAUSED,
+    "tenant": IncidentKind.TENANT_WAY_PAUSED,
+    "sender": IncidentKind.SENDER_HELD,
+}
 
 
 class Watchman(Protocol):
@@ -228,21 +233,15 @@ class Situation:
             self._changed([pause.held.upstream for pause in change.paused])
 
     def _note_paused(self, pause: Pause) -> None:
-        kinds = (
-            IncidentKind.SENDER_HELD
-            if pause.held.sender
-            else IncidentKind.TENANT_WAY_PAUSED
-            if pause.held.tenant
-            else IncidentKind.UPSTREAM_PAUSED
-        )
+        held = pause.held
         self.watchman.note(
             Incident(
-                kinds,
-                pause.held.tenant or None,
-                pause.held.upstream,
+                _INCIDENTS[held.reach],
+                held.tenant or None,
+                held.upstream,
                 pause.cause,
                 pause.detail,
-                pause.held.sender,
+                held.sender,
             )
         )
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from relay.model.causes import REMEDIES
 from relay.model.identifiers import new_identifier
 from relay.model.message import Kind, Message, Recipient
-from relay.model.pause import Held, Pause
+from relay.model.pause import Pause
 from relay.model.reply import Reply
 from relay.model.result import Attempt, Relayed, Result
 from relay.model.suppression import Suppression
@@ -227,7 +227,7 @@ def upstream_paused(pause: Pause) -> Event:
     """An upstream, a tenant's way through it, or a sender's mail on it is held back."""
     fields = {
         "upstream": pause.held.upstream,
-        "scope": _reach(pause.held),
+        "scope": pause.held.reach,
         "sender": pause.held.sender or None,
         "cause": pause.cause,
         "detail": pause.detail,
@@ -242,7 +242,7 @@ def upstream_paused(pause: Pause) -> Event:
 def upstream_resumed(pause: Pause, actor: str, reason: str, now: float) -> Event:
     fields = {
         "upstream": pause.held.upstream,
-        "scope": _reach(pause.held),
+        "scope": pause.held.reach,
         "sender": pause.held.sender or None,
         "cause": pause.cause,
         "actor": actor,
@@ -250,10 +250,6 @@ def upstream_resumed(pause: Pause, actor: str, reason: str, now: float) -> Event
         "paused_s": round(now - pause.since, 1),
     }
     return Event("upstream.resumed", fields, tenant=pause.held.tenant or None)
-
-
-def _reach(held: Held) -> str:
-    return "sender" if held.sender else "tenant" if held.tenant else "upstream"
 
 
 def suppression_added(entry: Suppression) -> Event:

@@ -1,6 +1,7 @@
 """Something held back: an upstream, a tenant's way through it, or a sender address on it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from relay.model.causes import Cause
 
@@ -13,6 +14,10 @@ class Held:
     upstream: str
     tenant: str = ""
     sender: str = ""
+
+    @property
+    def reach(self) -> Literal["upstream", "tenant", "sender"]:
+        return "sender" if self.sender else "tenant" if self.tenant else "upstream"
 
 
 @dataclass(frozen=True, slots=True)

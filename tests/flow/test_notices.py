@@ -558,3 +558,19 @@ async def test_a_webhook_alone_has_the_dead_letters_told(start_relay: Any) -> No
         async with start_relay(own, **more):
             await asyncio.sleep(0.7)
     assert len(hook.got) == 1
+
+
+async def test_a_trail_that_cannot_be_read_keeps_no_alert_silent(
+    start_relay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in review: an error at the start ended the herald, and nobody heard of anything."""
+
+    async def broken(*_: Any) -> list[bytes]:
+        return [b"no JSON"]
+
+    monkeypatch.setattr(SqliteStore, "told", broken)
+    async with Upstream(script={"rcpt": [REFUSED]}) as own, Upstream() as platform:
+        async with start_relay(own, **alerting(own, platform)) as relay:
+            async with relay.dialogue() as client:
+                await accepted(client)
+            await platform.arrived(1, timeout_s=5)
