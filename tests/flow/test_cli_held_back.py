@@ -2,7 +2,6 @@
 store, which no relay serves."""
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -12,8 +11,8 @@ from typing import Any
 
 import pytest
 from support.configs import relay_config
+from support.verbs import Relay, command_line
 
-from relay.cli import main
 from relay.model import events
 from relay.model.causes import Cause, Scope
 from relay.model.identifiers import new_identifier
@@ -56,22 +55,11 @@ CLASSES = {
 
 
 @dataclass
-class Done:
-    status: Any
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
 class Site:
     """``fill`` does what a serving relay does to its store; ``relay`` is the command line."""
 
     path: Path
-    relay: Callable[..., Done]
+    relay: Relay
 
     def fill(self, *messages: Message, pauses: Iterable[Pause] = ()) -> None:
         async def work(store: SqliteStore) -> None:
@@ -112,12 +100,7 @@ def site(
         )
     )
 
-    def relay(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config_file), *arguments])
-        return Done(ended.value.code, *capsys.readouterr())
-
-    return Site(tmp_path / "relay.db", relay)
+    return Site(tmp_path / "relay.db", command_line(config_file, capsys))
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """queue, dead and audit against a real store, which no relay serves."""
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.configs import relay_config
+from support.verbs import Relay, command_line
 
-from relay.cli import listing, main
+from relay.cli import listing
 from relay.model import events
 from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.identifiers import new_identifier
@@ -39,17 +38,6 @@ GONE = Reply(550, "5.1.1", "no such user")
 
 
 @dataclass
-class Done:
-    status: Any
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
 class Site:
     """``waiting`` is deferred by a refused connection until an hour from now, ``under_way`` is
     claimed, ``dead`` is refused for one of its recipients, ``expired`` has waited too long."""
@@ -59,7 +47,7 @@ class Site:
     dead: str
     expired: str
     done: str
-    relay: Callable[..., Done]
+    relay: Relay
 
 
 def message(tenant: str, *recipients: Recipient) -> Message:
@@ -130,12 +118,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
     config_file.write_text(relay_config(tmp_path, 2525, upstreams))
     queue_ids = asyncio.run(fill(tmp_path / "relay.db"))
 
-    def relay(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config_file), *arguments])
-        return Done(ended.value.code, *capsys.readouterr())
-
-    return Site(relay=relay, **queue_ids)
+    return Site(relay=command_line(config_file, capsys), **queue_ids)
 
 
 # -- queue

@@ -2,16 +2,12 @@
 
 import asyncio
 import io
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.configs import relay_config
+from support.verbs import Relay, command_line
 
-from relay.cli import main
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
 
@@ -21,20 +17,6 @@ status,reason,email,created
 5.1.1,550 5.1.1 no such user,not an address,1719922921
 4.0.0,421 try later,later@customer.example,1719922921
 """
-
-
-@dataclass
-class Done:
-    status: Any
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Relay = Callable[..., Done]
 
 
 @pytest.fixture
@@ -48,18 +30,13 @@ def relay(
         await store.open()
         await store.close()
 
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config_file), *arguments])
-        return Done(ended.value.code, *capsys.readouterr())
-
     upstreams = {"acme-mail": {"host": "localhost"}}
     tenants = {"acme": {"domains": ["acme.example"], "upstream": "acme-mail"}}
     config_file = tmp_path / "config.yaml"
     config_file.write_text(relay_config(tmp_path, 2525, upstreams, tenants))
     asyncio.run(serve_once())
     monkeypatch.setenv("SUDO_USER", "dana")
-    return run
+    return command_line(config_file, capsys)
 
 
 def suppressed(relay: Relay, *chosen: str) -> dict[str, str | None]:

@@ -5,35 +5,18 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support.configs import relay_config
 from support.program import RELAY
+from support.verbs import Relay, command_line
 
-from relay.cli import main
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
 
 DEFAULT = {"upstream": "platform", "from": "Platform <noreply@platform.example>"}
-
-
-@dataclass
-class Done:
-    status: Any
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Relay = Callable[..., Done]
 
 
 @pytest.fixture
@@ -65,12 +48,7 @@ def config_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def relay(config_file: Path, capsys: pytest.CaptureFixture[str]) -> Relay:
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config_file), *arguments])
-        return Done(ended.value.code, *capsys.readouterr())
-
-    return run
+    return command_line(config_file, capsys)
 
 
 @pytest.fixture
