@@ -15,6 +15,10 @@ class Budget:
         self.used = 0
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def configure(self, limit: int) -> None:
+        self._limit = limit
+        self._serve()
+
     @property
     def half_used(self) -> bool:
         return self.used * 2 > self._limit

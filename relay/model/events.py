@@ -4,7 +4,7 @@ Rendering is the record room's; these are the facts. Addresses yes; content and 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -50,6 +50,16 @@ class Way:
     upstream: str | None
     route: str | None
     message_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What ``relay test`` sends; it is in no queue."""
+
+    tenant: str
+    reverse_path: str
+    recipient: str
+    message_id: str
 
 
 def _of_message(name: EventName, message: Message, fields: dict[str, Any]) -> Event:
@@ -279,8 +289,70 @@ def alert_failed(
     return Event("alert.failed", {"kind": kind, "way": way, "error": error} | fields, tenant=tenant)
 
 
+def tested(sample: Sample, actor: str, way: Way, result: Result, duration_s: float) -> Event:
+    """test.sent or test.failed: a message that an administrator sent to see whether it goes."""
+    fields: dict[str, Any] = {
+        "actor": actor,
+        "upstream": way.upstream,
+        "route": way.route,
+        "reverse_path": sample.reverse_path,
+        "recipients": [sample.recipient],
+        "message_id": sample.message_id,
+        "reply": _reply(result.reply),
+        "duration_ms": round(duration_s * 1000, 1),
+    }
+    if isinstance(result, Relayed):
+        return Event("test.sent", fields, tenant=sample.tenant)
+    fields |= {"cause": result.cause, "scope": result.scope, "remedy": result.remedy}
+    if result.detail:
+        fields["detail"] = result.detail
+    return Event("test.failed", fields, tenant=sample.tenant)
+
+
+def doctor_checked(
+    tenant: str | None, actor: str, counted: Mapping[str, int], red_checks: Sequence[str]
+) -> Event:
+    """``counted``: how many findings were green, red and unknown; ``red_checks`` name check and
+    subject. Without a tenant it is of the default."""
+    result = "red" if red_checks else "green"
+    fields = {"actor": actor, "result": result, **counted, "red_checks": list(red_checks)}
+    return Event("doctor.checked", fields, tenant=tenant)
+
+
+def drill_run(
+    tenant: str | None,
+    actor: str,
+    scenes: Mapping[str, str],
+    failed: Sequence[str],
+    findings: Sequence[str],
+) -> Event:
+    """``scenes``: what became of the mail in each; ``failed`` are those where a promise was not
+    kept, or nobody would be told. Without a tenant it is of the default."""
+    result = "failed" if failed else "passed"
+    fields = {"actor": actor, "result": result, "scenes": dict(scenes)}
+    return Event(
+        "drill.run", fields | {"failed": list(failed), "findings": list(findings)}, tenant=tenant
+    )
+
+
 def config_loaded(path: str | None, tenants: int, upstreams: int) -> Event:
     return Event("config.loaded", {"path": path, "tenants": tenants, "upstreams": upstreams})
+
+
+def config_reloaded(
+    path: str | None, actor: str, request: int | None, changes: dict[str, Any]
+) -> Event:
+    """``changes``: added, removed and changed tenants and upstreams, and other sections changed.
+    ``request`` is the number of the ``relay reload`` that it answers."""
+    fields = {"path": path, "actor": actor, "request": request}
+    return Event("config.reloaded", fields | changes)
+
+
+def config_rejected(
+    path: str | None, actor: str, request: int | None, problems: Sequence[str]
+) -> Event:
+    fields = {"path": path, "actor": actor, "request": request, "problems": list(problems)}
+    return Event("config.rejected", fields)
 
 
 # -- clients

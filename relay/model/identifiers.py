@@ -61,4 +61,9 @@ def first_at(unix_s: float) -> int:
     return max(0, int(unix_s * 1_000_000) - _EPOCH_US) << _RANDOM_BITS
 
 
+def made_at(number: int) -> float:
+    """When the identifier with that number was made, in Unix seconds."""
+    return ((number >> _RANDOM_BITS) + _EPOCH_US) / 1_000_000
+
+
 new_identifier = Identifiers().next

@@ -1,7 +1,7 @@
 """The protocols by which the rooms meet, each written by its consumer's need."""
 
-from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -169,10 +169,18 @@ NOTHING_MORE = Also()
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What administrators have said, as far as it is in force: toggles by tenant, and every pause
-    that is stored, by hand or automatic."""
+    that is stored, by hand or automatic.
+
+    ``generation`` grows whenever one of them has changed anything. ``reload_asked`` counts the
+    requests to read the configuration anew; ``reload_actor`` made the last of them.
+    """
 
     toggles: Mapping[str, Toggle]
     pauses: Mapping[Held, Pause]
+    # When, not what: orders that say the same are equal.
+    generation: int = field(default=0, compare=False)
+    reload_asked: int = 0
+    reload_actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +215,11 @@ class Queue(Protocol):
     async def apply_classes(self, by_class: Mapping[str, Treatment], others: Treatment) -> None:
         """What the present configuration makes of queued mail, by class, and of the mail of no
         class or of one that is not there any more. The relay's own messages stay as they are."""
+
+    async def readmit(self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]) -> int:
+        """Give queued mail to the tenants that ``tenant_of`` (reverse-path, header From, bound)
+        names now; how many messages that changed. Nothing is done where it was done before by the
+        same ``tenancy``, which identifies it. The relay's own mail stays as it is."""
 
     async def reclassify(self, message: Message) -> None:
         """Store a claimed message's class, found anew, with what follows from it."""
@@ -249,6 +262,13 @@ class Queue(Protocol):
 
     def read(self, queue_id: str, content: Content) -> AsyncIterator[bytes]:
         """The octets of the content, in pieces of at most 1 MiB."""
+
+    async def reached(self, generation: int) -> None:
+        """Every attempt that is under way now began at this generation of the orders or later."""
+
+    async def end_toggles(self, now: float) -> int:
+        """Forget the toggles whose time is over, with their events; how many there were. Where
+        there is none, nothing is written."""
 
     def orders(self) -> Orders | None:
         """What is in force if an administrator has changed anything since the last call, else

@@ -94,6 +94,28 @@ class ProviderLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSpf:
+    """``include`` is the domain by which an SPF record authorises the provider's servers; None
+    where the provider asks for none. ``keeps_reverse_path`` is false where it puts one of its own
+    in the place of ours, unless the account says otherwise."""
+
+    include: str | None
+    keeps_reverse_path: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDkim:
+    """``selectors`` are those of every account (``fixed``), or those that most have; none where the
+    provider makes them for each. ``where`` says in which place it shows the records. ``cname`` is
+    what a selector's name points to, with ``{selector}`` and ``{domain}``, where that is known."""
+
+    selectors: tuple[str, ...]
+    fixed: bool
+    where: str
+    cname: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """``endpoints`` in order of preference, the first is the preset's. ``username`` is the literal
     user name, where there is one (apikey); ``username_form`` says in words what it is otherwise.
@@ -111,3 +133,5 @@ class Provider:
     sources: tuple[str, ...]
     regions: tuple[str, ...] = ()
     idempotency_header: str | None = None
+    spf: ProviderSpf | None = None
+    dkim: ProviderDkim | None = None

@@ -6,7 +6,7 @@ message; what a crash leaves behind is removed at the next start. This module kn
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -17,16 +17,9 @@ from typing import TypeVar
 from relay.model.identifiers import new_identifier
 from relay.model.message import Ending, Message, Settlement
 from relay.model.ports import StoreError
+from relay.queue.spooled import pieces
 
 T = TypeVar("T")
-
-# Large enough that the way through a thread (some 50 us) does not count, small enough that a
-# hundred sessions stay within the memory of DESIGN, section 1.
-PIECE_BYTES = 256 * 1024
-
-
-def spool_path(store: Path) -> Path:
-    return store.with_name(store.name + ".spool")
 
 
 class SpoolDirectory:
@@ -180,16 +173,6 @@ class File:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def pieces(directory: Path, name: str, size: int) -> Generator[bytes, None, None]:
-    """The octets of a file; OSError where it is missing or shorter than ``size``: what lacks its
-    end must never be handed over as if it were whole."""
-    with open(directory / name, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size < size:
-            raise OSError(f"{directory / name} is shorter than the message's {size} octets")
-        while piece := file.read(PIECE_BYTES):
-            yield piece
 
 
 def _unlink(path: Path) -> None:

@@ -1,9 +1,12 @@
 """A store that an older relay made: it opens, and everything in it is kept."""
 
 import asyncio
+import itertools
+import json
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +16,8 @@ from contract.conftest import SqliteBackend
 from contract.letters import NOW, orders, parsed, settlement
 
 from relay.model.causes import Cause
-from relay.model.identifiers import encode
+from relay.model.figures import Figures, octave
+from relay.model.identifiers import encode, first_at
 from relay.model.message import Ending, Kind, Message, Origin, Recipient, State
 from relay.model.ports import Also, Share, Stage, Usage
 from relay.model.reply import Reply
@@ -154,3 +158,53 @@ async def test_a_crash_interrupts_the_migration(backend: SqliteBackend) -> None:
         [version] = connection.execute("PRAGMA user_version").fetchone()
         [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
     assert (version, verdict) == (latest_version(), "ok")
+
+
+_NUMBERS = itertools.count()
+
+
+def told(name: str, age_s: float, **fields: object) -> tuple[int, str, str]:
+    """An event's row, as an older relay told it."""
+    line = {
+        "event": name,
+        "upstream": "ses",
+        "route": "tenant",
+        "recipients": ["a@b.example"],
+        "queued_ms": 100.0,
+    }
+    number = first_at(time.time() - age_s) + next(_NUMBERS)
+    return number, name, json.dumps(line | fields)
+
+
+async def test_the_last_day_is_summed_up(backend: SqliteBackend) -> None:
+    rows = [
+        told("email.sent", 60, recipients=["a@b.example", "c@b.example"], queued_ms=1500.5),
+        told("email.sent", 120),
+        told("email.sent", 7200, queued_ms=0.4),
+        told("email.sent", 60, kind="dsn"),
+        told("email.sent", 26 * 3600),
+        told("email.deferred", 60),
+        told("email.send_failed", 60, route="pilot", upstream="new"),
+        told("email.expired", 60, upstream=None, route=None),
+        told("email.accepted", 60),
+    ]
+    with closing(sqlite3.connect(backend.path)) as connection:
+        connection.executemany(
+            "INSERT INTO event (id, name, tenant, body) VALUES (?1, ?2, 'acme', ?3)", rows
+        )
+        connection.commit()
+    store = backend.store()
+    await store.open()
+    await store.close()
+    with backend.administration() as administration:
+        by_way = administration.tallies(time.time() - 86400).by_way
+        [(tenant, sent_at)] = administration.last_sent().items()
+    assert {(tally.tenant, tally.upstream, tally.route): tally.figures for tally in by_way} == {
+        ("acme", "ses", "tenant"): Figures(
+            4, 1, 0, 0, 3101.4, {octave(1500.5): 2, octave(100): 1, octave(0.4): 1}
+        ),
+        ("acme", "new", "pilot"): Figures(failed=1),
+        ("acme", "", ""): Figures(expired=1),
+    }
+    assert tenant == "acme"
+    assert sent_at == pytest.approx(time.time() - 60, abs=30)

@@ -23,13 +23,14 @@ from relay.model.events import (
     upstream_paused,
     upstream_resumed,
 )
+from relay.model.figures import Tallies
 from relay.model.identifiers import decode
 from relay.model.pause import Held, Pause
 from relay.model.suppression import Suppression
 from relay.model.toggle import Toggle
 from relay.queue.lock import is_served, lock_path
-from relay.queue.spool import pieces, spool_path
-from relay.queue.sqlite import editing, listing, pausing, suppressing, trail
+from relay.queue.spooled import pieces, spool_path
+from relay.queue.sqlite import editing, listing, pausing, suppressing, tallying, trail
 from relay.queue.sqlite.access import forbidden, open_existing
 from relay.queue.sqlite.changes import add_events
 from relay.queue.sqlite.connecting import begin
@@ -39,7 +40,14 @@ from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.listing import Listed, Selection
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.retention import Render
-from relay.queue.sqlite.rows import micros, pause_row, toggle_from, toggle_row
+from relay.queue.sqlite.rows import (
+    micros,
+    pause_row,
+    seconds,
+    storable,
+    toggle_from,
+    toggle_row,
+)
 from relay.queue.sqlite.trail import Wanted
 
 # Changed in one transaction, so that the relay's writer never waits for long.
@@ -72,16 +80,33 @@ class Administration:
 
     # -- toggles
 
-    def set_toggle(self, toggle: Toggle) -> None:
+    def set_toggle(self, toggle: Toggle) -> int:
+        """The generation from which on attempts go by it."""
         with self._change() as change:
             change.connection.execute(SQL["set_toggle"], toggle_row(toggle))
             change.events.append(tenant_toggled(toggle))
+        return change.generation
 
-    def reset_toggle(self, tenant: str, actor: str, reason: str) -> None:
-        """From here on the configuration's word counts for the tenant."""
+    def reset_toggle(self, tenant: str, actor: str, reason: str) -> int:
+        """From here on the configuration's word counts for the tenant; the generation from which on
+        attempts go by it."""
         with self._change() as change:
             change.connection.execute(SQL["reset_toggle"], (tenant,))
             change.events.append(tenant_reset(tenant, actor, reason))
+        return change.generation
+
+    def reached(self) -> int:
+        """Every attempt that is under way began at this generation, or later."""
+        with self._explained():
+            generation: int = self._connection.execute(SQL["reached"]).fetchone()[0]
+        return generation
+
+    def ask_reload(self, actor: str) -> int:
+        """Have a running relay read its configuration anew; the number of the request."""
+        with self._change() as change:
+            row = change.connection.execute(SQL["ask_reload"], (storable(actor),)).fetchone()
+        number: int = row[0]
+        return number
 
     def toggles(self) -> dict[str, Toggle]:
         with self._explained():
@@ -181,7 +206,7 @@ class Administration:
         """Raises NoSuchMessage, and UnderWay where a running relay is handing it over."""
         with self._change() as change:
             event, spool = editing.drop(
-                change.connection, queue_id, actor, served_by=self._served_by()
+                change.connection, queue_id, actor, served_by=self.served_by()
             )
             change.events.append(event)
         if spool:
@@ -192,7 +217,30 @@ class Administration:
         with self._explained():
             return counts(self._connection)
 
+    def tallies(self, since: float) -> Tallies:
+        """What applications' mail came to since then (Unix seconds), or half an hour before."""
+        with self._explained():
+            return tallying.since(self._connection, since)
+
+    def last_sent(self) -> dict[str, float]:
+        """When a tenant's mail ("": of none) was last handed over, in Unix seconds; those alone
+        who have sent any."""
+        with self._explained():
+            rows = self._connection.execute(SQL["last_sent"]).fetchall()
+            return {tenant: seconds(at) for tenant, at in rows}
+
     # -- the trail
+
+    def latest(self, names: Collection[str], tenant: str | None = None) -> bytes | None:
+        """The last line of these events, of a tenant or of whomever; however long the trail is.
+        ValueError for email.accepted, email.sent and email.deferred."""
+        with self._explained():
+            return trail.latest(self._connection, names, tenant)
+
+    def tell(self, *events: Event) -> None:
+        """Put on record what changes nothing in the queue: a test, a check, a drill."""
+        with self._change() as change:
+            change.events.extend(events)
 
     def events(
         self,
@@ -214,14 +262,15 @@ class Administration:
 
     @contextmanager
     def _change(self) -> Iterator["_Change"]:
-        """One transaction: what is done to ``connection``, the ``events`` of it, the generation."""
-        change = _Change(self._connection, [])
+        """One transaction: what is done to ``connection``, the ``events`` of it, and the generation
+        that begins with it."""
         with self._explained():
             begin(self._connection)
             try:
+                moved = self._connection.execute(SQL["move_generation"]).fetchone()
+                change = _Change(self._connection, moved[0], [])
                 yield change
                 add_events(self._connection, [(e, self._render(e)) for e in change.events])
-                self._connection.execute(SQL["move_generation"])
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -239,12 +288,13 @@ class Administration:
         with self._change() as change:
             change.events.extend(
                 editing.retry(
-                    change.connection, numbers, actor, now=time.time(), served_by=self._served_by()
+                    change.connection, numbers, actor, now=time.time(), served_by=self.served_by()
                 )
             )
         return [event.queue_id for event in change.events if event.queue_id]
 
-    def _served_by(self) -> int | None:
+    def served_by(self) -> int | None:
+        """The process of the relay that serves the store, if one does. Raises StoreForbidden."""
         try:
             return is_served(self._path)
         except PermissionError as error:
@@ -263,6 +313,7 @@ class Administration:
 @dataclass(frozen=True, slots=True)
 class _Change:
     connection: Connection
+    generation: int
     events: list[Event]
 
 

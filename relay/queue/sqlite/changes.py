@@ -8,10 +8,12 @@ spinning thread, at an interval of 0.1 ms, a message in a batch of 20 costs 0.23
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from sqlite3 import Connection
+from sqlite3 import Connection, IntegrityError
 from typing import Any
 
 from relay.model.message import Message
+from relay.queue.sqlite import tallying
+from relay.queue.sqlite.inserting import Insert
 from relay.queue.sqlite.ledger import Ledger, charge_ledger
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import (
@@ -78,31 +80,10 @@ def new_message(message: Message, *, claimed: bool, lines: Sequence[Line] = ()) 
     return change
 
 
-class _Insert:
-    """An INSERT of many rows by few steps: 64 at once, then 32, and so on down to one."""
-
-    _SIZES = (64, 32, 16, 8, 4, 2, 1)
-
-    def __init__(self, sql: str) -> None:
-        head, _, rest = sql.partition("VALUES ")
-        row, _, tail = rest.partition("\n")
-        self._statements = {
-            size: f"{head}VALUES {', '.join([row] * size)} {tail}" for size in self._SIZES
-        }
-
-    def __call__(self, connection: Connection, rows: Sequence[Row]) -> None:
-        start = 0
-        for size, statement in self._statements.items():
-            while len(rows) - start >= size:
-                some = rows[start : start + size]
-                connection.execute(statement, list(chain.from_iterable(some)))
-                start += size
-
-
-_add_messages = _Insert(SQL["add_messages"])
-_add_recipients = _Insert(SQL["add_recipients"])
-_add_contents = _Insert(SQL["add_contents"])
-_add_events = _Insert(SQL["add_events"])
+_add_messages = Insert(SQL["add_messages"])
+_add_recipients = Insert(SQL["add_recipients"])
+_add_contents = Insert(SQL["add_contents"])
+_add_events = Insert(SQL["add_events"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +95,14 @@ class Stored:
     ledger: Ledger
 
 
-def store(connection: Connection, changes: Sequence[Change]) -> Stored:
-    """Carry the changes out within the open transaction."""
+class Unforeseen(Exception):
+    """An event is stored already, or mail takes a way for the first time: roll back, and store it
+    all with care."""
+
+
+def store(connection: Connection, changes: Sequence[Change], *, careful: bool = False) -> Stored:
+    """Carry the changes out within the open transaction. Raises Unforeseen, unless it is careful,
+    which takes a few statements more."""
     store_new(connection, changes)
     _store_news(connection, changes)
     values = []
@@ -125,11 +112,30 @@ def store(connection: Connection, changes: Sequence[Change]) -> Stored:
         values.append(outcome.value)
         lines += change.lines
         lines += outcome.lines
-    return Stored(values, lines, add_events(connection, lines))
+    add = add_events if careful else _add_new_events
+    return Stored(values, lines, add(connection, lines))
 
 
 def add_events(connection: Connection, lines: Sequence[Line]) -> Ledger:
-    _add_events(connection, [event_row(line) for line in lines])
+    """Whether they are there already or not: each is stored and counted once."""
+    new = {row[0]: (row, line) for row, line in zip(map(event_row, lines), lines, strict=True)}
+    stored = connection.execute(SQL["stored_events"], (json_text(list(new)),)).fetchall()
+    for (number,) in stored:
+        del new[number]
+    events = [event for _, (event, _) in new.values()]
+    tallying.learn_ways(connection, events)
+    tallying.charge(connection, events)
+    _add_events(connection, [row for row, _ in new.values()])
+    return charge_ledger(connection, sum(len(body) for _, (_, body) in new.values()))
+
+
+def _add_new_events(connection: Connection, lines: Sequence[Line]) -> Ledger:
+    if _add_events(connection, [event_row(line) for line in lines]) < len(lines):
+        raise Unforeseen
+    try:
+        tallying.charge(connection, [event for event, _ in lines])
+    except IntegrityError as error:
+        raise Unforeseen from error
     return charge_ledger(connection, sum(len(body) for _, body in lines))
 
 

@@ -76,6 +76,7 @@ def end_former_life(path: Path) -> tuple[int, set[str]]:
     """Claims that a former life left become due: how many, and the spool files that are named."""
     with closing(connecting.connect(path)) as connection:
         ended = connection.execute(SQL["end_former_claims"], {"now": micros(time.time())})
+        connection.execute(SQL["reach_all"])
         return ended.rowcount, {name for (name,) in connection.execute(SQL["spool_names"])}
 
 

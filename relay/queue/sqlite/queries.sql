@@ -26,6 +26,59 @@ INSERT INTO content (message, octets) VALUES (?, ?);
 INSERT INTO event (id, name, tenant, message, body) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING;
 
+-- name: add_tallies
+-- What a transaction's events say of applications' mail, summed. Of an unknown way it is refused.
+INSERT INTO tally (slot, way, result, octave, recipients, queued_ms, last_at)
+VALUES (?, (SELECT id FROM way WHERE tenant = ? AND upstream = ? AND route = ?), ?, ?, ?, ?, ?)
+ON CONFLICT (slot, way, result, octave) DO UPDATE SET
+    recipients = recipients + excluded.recipients,
+    queued_ms = queued_ms + excluded.queued_ms,
+    last_at = max(last_at, excluded.last_at);
+
+-- name: add_way
+-- A way, the first time that mail takes it.
+INSERT INTO way (tenant, upstream, route) VALUES (?, ?, ?)
+ON CONFLICT (tenant, upstream, route) DO NOTHING;
+
+-- name: stored_events
+-- Those of the events that are there.
+SELECT id FROM event WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: tallies
+-- The sums of every way from a slot on, [[tenant, upstream, route, result, octave, recipients,
+-- queued_ms]...], way by way.
+SELECT json_group_array(
+    json_array(tenant, upstream, route, result, octave, recipients, queued_ms)
+)
+FROM (
+    SELECT tenant, upstream, route, result, octave, recipients, queued_ms
+    FROM (
+        SELECT way, result, octave, sum(recipients) AS recipients, sum(queued_ms) AS queued_ms
+        FROM tally WHERE slot >= ? GROUP BY way, result, octave ORDER BY way
+    ) AS sums
+    CROSS JOIN way ON way.id = sums.way
+);
+
+-- name: first_event
+-- Where the trail begins.
+SELECT min(id) FROM event;
+
+-- name: forget_tallies
+-- Those before a slot.
+DELETE FROM tally WHERE slot < ?;
+
+-- name: last_sent
+-- When each tenant's mail was last handed over: one seek for each way, in tally_sent.
+SELECT tenant, max(last_at)
+FROM (
+    SELECT id, tenant, (
+        SELECT max(slot) FROM tally WHERE tally.way = way.id AND result = 'sent'
+    ) AS last_slot
+    FROM way
+) AS ways
+CROSS JOIN tally ON tally.slot = last_slot AND tally.way = ways.id AND result = 'sent'
+GROUP BY tenant;
+
 -- name: finish
 -- Messages that are done: recipients and content go with them.
 DELETE FROM message WHERE id IN (SELECT value FROM json_each(?));
@@ -196,6 +249,28 @@ WHERE dead_since IS NULL AND class NOT IN (SELECT value FROM json_each(:classes)
 -- The class of a queued message, found anew.
 UPDATE message SET class = ?, classes_key = ?, priority = ?, expires_at = ? WHERE id = ?;
 
+-- name: tenancy
+-- By which tenants queued mail was last sorted.
+SELECT tenancy FROM ledger;
+
+-- name: set_tenancy
+-- Now it is sorted by these.
+UPDATE ledger SET tenancy = ?;
+
+-- name: senders_queued
+-- What a tenant follows from, once for all the mail that has it in common.
+SELECT DISTINCT tenant, reverse_path, header_from, bound FROM message
+WHERE dead_since IS NULL AND kind = 'mail';
+
+-- name: move_to_tenant
+-- Some of a sender's queued mail becomes that of another tenant.
+UPDATE message SET tenant = :to WHERE id IN (
+    SELECT id FROM message
+    WHERE tenant = :tenant AND reverse_path = :reverse_path AND header_from = :header_from
+        AND bound IS :bound AND dead_since IS NULL AND kind = 'mail'
+    LIMIT :most
+);
+
 -- name: claim
 -- The claim is the attempt: both are stored before it is made.
 UPDATE message SET claimed = 1, parked = 0, attempt = attempt + 1
@@ -249,6 +324,26 @@ FROM ledger;
 -- The octets that events have added to the trail, and what there is now.
 UPDATE ledger SET audit_bytes = audit_bytes + ?
 RETURNING generation, changes, messages, content_bytes, dead_messages, dead_bytes, audit_bytes;
+
+-- name: standing
+-- How often there were orders, and to reload among them.
+SELECT generation, reload_asked, reload_actor FROM ledger;
+
+-- name: reached
+-- Every attempt that is under way began at this generation, or later.
+SELECT reached FROM ledger;
+
+-- name: reach
+-- Attempts that began before this generation have ended.
+UPDATE ledger SET reached = max(reached, ?);
+
+-- name: reach_all
+-- Nothing is under way.
+UPDATE ledger SET reached = generation;
+
+-- name: ask_reload
+-- Someone wants the configuration to be read anew.
+UPDATE ledger SET reload_asked = reload_asked + 1, reload_actor = ? RETURNING reload_asked;
 
 -- name: toggles
 -- The toggles in force.
@@ -465,9 +560,17 @@ ON CONFLICT (tenant) DO UPDATE SET
 -- From here on the configuration's word counts.
 DELETE FROM toggle WHERE tenant = ?;
 
+-- name: any_toggle_over
+-- Whether there is a toggle whose time is over.
+SELECT EXISTS (SELECT 1 FROM toggle WHERE until <= :now);
+
+-- name: end_toggles
+-- Those whose time is over.
+DELETE FROM toggle WHERE until <= :now RETURNING tenant;
+
 -- name: move_generation
 -- Tells a running relay to look.
-UPDATE ledger SET generation = generation + 1;
+UPDATE ledger SET generation = generation + 1 RETURNING generation;
 
 -- name: events
 -- A page of the trail.
@@ -498,3 +601,25 @@ WHERE name IN (SELECT value FROM json_each(:names)) AND id >= :first AND id < :e
     AND name NOT IN ('email.accepted', 'email.sent', 'email.deferred')
     AND (:tenant IS NULL OR tenant = :tenant)
 ORDER BY id LIMIT :most;
+
+-- name: latest
+-- The last of some rare events: one seek in event_rare for each name.
+SELECT body FROM event WHERE id = (
+    SELECT max((
+        SELECT max(id) FROM event
+        WHERE name = wanted.value
+            AND name NOT IN ('email.accepted', 'email.sent', 'email.deferred')
+    ))
+    FROM json_each(:names) AS wanted
+);
+
+-- name: latest_of_tenant
+-- ... of a tenant, through event_rare_tenant.
+SELECT body FROM event WHERE id = (
+    SELECT max((
+        SELECT max(id) FROM event
+        WHERE name = wanted.value AND tenant = :tenant
+            AND name NOT IN ('email.accepted', 'email.sent', 'email.deferred')
+    ))
+    FROM json_each(:names) AS wanted
+);

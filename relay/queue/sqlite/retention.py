@@ -15,7 +15,7 @@ from relay.model.events import Event, email_purged, suppression_removed
 from relay.model.identifiers import first_at
 from relay.model.message import DEAD_STATES
 from relay.model.ports import Retention
-from relay.queue.sqlite import suppressing
+from relay.queue.sqlite import suppressing, tallying
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.ledger import charge_ledger, read_ledger
 from relay.queue.sqlite.queries import SQL
@@ -72,7 +72,8 @@ def _expendable(
 
 
 def forget_events(connection: Connection, keep: Retention, now: float) -> Outcome:
-    """How many events went: those whose time is up, or the oldest of a trail that is too long."""
+    """How many events went: those whose time is up, or the oldest of a trail that is too long.
+    The sums go with them."""
     too_long = read_ledger(connection).audit_bytes > keep.audit_bytes
     before = first_at(now if too_long else now - keep.audit_s)
     count, last, octets = connection.execute(
@@ -81,6 +82,7 @@ def forget_events(connection: Connection, keep: Retention, now: float) -> Outcom
     if count:
         connection.execute(SQL["forget_events"], (last,))
         charge_ledger(connection, -int(octets))
+        tallying.forget(connection, now)
     return Outcome(count)
 
 

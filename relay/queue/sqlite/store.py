@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -25,6 +25,7 @@ from relay.model.pause import Held, Pause
 from relay.model.ports import (
     NOTHING_MORE,
     Also,
+    Bound,
     Due,
     Orders,
     Retention,
@@ -36,8 +37,18 @@ from relay.model.ports import (
     Usage,
 )
 from relay.model.suppression import Suppression
-from relay.queue.spool import File, SpoolDirectory, Spooled, spool_path
-from relay.queue.sqlite import claiming, connecting, counting, opening, pausing, trail
+from relay.queue.spool import File, SpoolDirectory, Spooled
+from relay.queue.spooled import spool_path
+from relay.queue.sqlite import (
+    claiming,
+    connecting,
+    counting,
+    opening,
+    pausing,
+    readmitting,
+    toggling,
+    trail,
+)
 from relay.queue.sqlite.changes import Change, Work, new_message
 from relay.queue.sqlite.counting import Counts
 from relay.queue.sqlite.failure import explained
@@ -159,6 +170,19 @@ class SqliteStore:
         work = partial(claiming.apply_classes, by_class=by_class, others=others)
         await self._carried_out(Change(work=work))
 
+    async def readmit(self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]) -> int:
+        """Bite by bite, so that mail gets in between."""
+        moves = await self._off_loop(partial(self._moves, tenancy, tenant_of))
+        if moves is None:
+            return 0
+        moved = 0
+        for sender, tenant in moves:
+            work = partial(readmitting.move, sender=sender, tenant=tenant)
+            while some := await self._carried_out(Change(work=work)):
+                moved += some
+        await self._carried_out(Change(work=partial(readmitting.done, tenancy=tenancy)))
+        return moved
+
     async def reclassify(self, message: Message) -> None:
         await self._carried_out(Change(work=partial(claiming.reclassify, message=message)))
 
@@ -248,7 +272,18 @@ class SqliteStore:
         pauses = dict(orders.pauses)
         for said in self._unstored:
             pauses = pausing.overlaid(pauses, *said)
-        return Orders(orders.toggles, pauses)
+        return replace(orders, pauses=pauses)
+
+    async def reached(self, generation: int) -> None:
+        await self._carried_out(Change(work=partial(toggling.reach, generation=generation)))
+
+    async def end_toggles(self, now: float) -> int:
+        # Asked often, and hardly ever is there one: no transaction for that.
+        if not await self._read(partial(toggling.any_over, now=now)):
+            return 0
+        work = partial(toggling.end_over, now=now, render=self._render)
+        ended: int = await self._carried_out(Change(work=work))
+        return ended
 
     # -- model.ports.AuditLog, Keeper
 
@@ -325,6 +360,12 @@ class SqliteStore:
         work = partial(expire_suppressions, now=now, render=self._render)
         while await self._carried_out(Change(work=work)):
             self._parts.watch.look_for_suppressions()
+
+    def _moves(
+        self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]
+    ) -> list[tuple[readmitting.Sender, str]] | None:
+        with closing(connecting.connect_to_read(self._path)) as connection:
+            return readmitting.moves(connection, tenancy, tenant_of)
 
     def _shares(self) -> dict[str, Share]:
         with closing(connecting.connect_to_read(self._path)) as connection:

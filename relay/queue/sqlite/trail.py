@@ -53,6 +53,16 @@ def events(connection: Connection, wanted: Wanted) -> Iterator[bytes]:
         left = None if left is None else left - len(rows)
 
 
+def latest(connection: Connection, names: Collection[str], tenant: str | None) -> bytes | None:
+    """The last line of some events, of a tenant or of whomever. ValueError for what nearly every
+    message has: there is no index to find the last of them."""
+    if frequent := _FREQUENT & set(names):
+        raise ValueError(f"too frequent to be found by name: {', '.join(sorted(frequent))}")
+    query = SQL["latest"] if tenant is None else SQL["latest_of_tenant"]
+    row = connection.execute(query, {"names": json_text(list(names)), "tenant": tenant}).fetchone()
+    return None if row is None else row[0].encode()
+
+
 def _query(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """By the narrowest index there is."""
     names = json_text(sorted(wanted.names)) if wanted.names else None

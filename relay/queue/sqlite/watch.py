@@ -56,10 +56,11 @@ class Watch:
         now = time.time()
         if self._ledger.generation == self._told_generation and now < self._next_expiry:
             return None
-        generation = self._ledger.generation
+        # Read before what it counts, which may be newer then, and is told of again.
+        generation, *reload = self._connection.execute(SQL["standing"]).fetchone()
         rows = self._connection.execute(SQL["toggles"], {"now": micros(now)}).fetchall()
         toggles = {toggle.tenant: toggle for toggle in map(toggle_from, rows)}
-        orders = Orders(toggles, pausing.stored(self._connection))
+        orders = Orders(toggles, pausing.stored(self._connection), generation, *reload)
         self._told_generation = generation
         self._next_expiry = min(
             (toggle.until for toggle in toggles.values() if toggle.until is not None),

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from relay.model.ports import StoreError
-from relay.queue.sqlite.changes import Change, Stored, store
+from relay.queue.sqlite.changes import Change, Stored, Unforeseen, store
 from relay.queue.sqlite.connecting import begin
 from relay.queue.sqlite.failure import error_name
 from relay.queue.sqlite.ledger import Ledger
@@ -162,8 +162,7 @@ class Writer:
         connection = self._connected()
         try:
             self._check_place()
-            begin(connection)
-            stored = store(connection, changes)
+            stored = _stored(connection, changes)
             connection.execute("COMMIT")
         except BaseException as error:
             self._disconnect_after(error)
@@ -237,6 +236,17 @@ class Writer:
         except Exception as error:
             # What the mirror can't show is in the store.
             diagnostics.error("mirror failed", error=repr(error))
+
+
+def _stored(connection: Connection, changes: list[Change]) -> Stored:
+    """In a transaction that is left open."""
+    begin(connection)
+    try:
+        return store(connection, changes)
+    except Unforeseen:
+        connection.execute("ROLLBACK")
+    begin(connection)
+    return store(connection, changes, careful=True)
 
 
 def _bounded(jobs: list[_Job]) -> Iterator[list[_Job]]:
