@@ -3,9 +3,8 @@
 It may not know what the other rooms do with a value.
 """
 
-from relay.config.advice import warnings
-from relay.config.editor import json_schema
-from relay.config.loader import find_config_file, load
+from relay.config.loader import load
+from relay.config.location import find_config_file
 from relay.config.problem import ConfigError, Problem
 
-__all__ = ["ConfigError", "Problem", "find_config_file", "json_schema", "load", "warnings"]
+__all__ = ["ConfigError", "Problem", "find_config_file", "load"]

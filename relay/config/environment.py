@@ -126,7 +126,8 @@ class _Overrides:
     def _make_default(self) -> None:
         self._document.data["upstreams"] = {_UPSTREAM: {}}
         self._document.data["default"] = {"upstream": _UPSTREAM}
-        self._document.places[("upstreams", _UPSTREAM, "host")] = Place("RELAY_SMTP_HOST")
+        for loc in (("upstreams", _UPSTREAM, "host"), ("default", "upstream")):
+            self._document.places[loc] = Place("RELAY_SMTP_HOST")
 
     def _default_upstream(self, name: str) -> str | None:
         """The upstream that RELAY_SMTP_* are about."""

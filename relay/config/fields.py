@@ -29,6 +29,7 @@ from relay.config.store import StoreUrl, store_url
 IPNetwork = IPv4Network | IPv6Network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,100}")  # RFC 5322 section 2.2
 
 
@@ -136,6 +137,12 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _selector(text: str) -> str:
+    if not _SELECTOR.fullmatch(text) or len(text) > 200:
+        raise ValueError(f'"{text}" is no DKIM selector: write what stands before ._domainkey')
+    return text.lower()
+
+
 def _line_length(value: int) -> int:
     if value < 1000:
         raise ValueError("must be 1000B or more: lines of that length are allowed to everyone")
@@ -231,6 +238,7 @@ Webhook = Annotated[
 
 ProviderName = Annotated[str, AfterValidator(presets.provider_name), _ProviderNames()]
 Region = Annotated[str, AfterValidator(presets.region), _described("region")]
+Selector = Annotated[str, AfterValidator(_selector), _described("selector")]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 AddressPattern = Annotated[
     patterns.AddressPattern,

@@ -9,6 +9,9 @@ import pwd
 import stat
 from pathlib import Path
 
+# A certificate is spoken of so long before its end: time enough to have it renewed.
+EXPIRES_SOON_S = 21 * 86400.0
+
 
 def why_unreadable(path: Path, error: OSError) -> str:
     """What to tell a person who could not read ``path``."""
@@ -55,6 +58,18 @@ def trouble_with_ca(ca_file: Path) -> str | None:
     except ssl.SSLError:
         return f"{ca_file} has no PEM certificate in it"
     return None
+
+
+def ends_of_certificates(path: Path) -> list[float]:
+    """Until when each certificate in a PEM file holds, in Unix seconds; of one that can't be used
+    nothing, which is told of elsewhere."""
+    from cryptography import x509  # takes as long to import as many a verb to run
+
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [certificate.not_valid_after_utc.timestamp() for certificate in found]
 
 
 def too_open(path: Path) -> str | None:

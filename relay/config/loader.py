@@ -15,36 +15,32 @@ from relay.config.checks import findings
 from relay.config.document import Document, read_document
 from relay.config.environment import override
 from relay.config.files import why_unreadable
+from relay.config.location import LOCAL_FILE, SYSTEM_FILE
 from relay.config.problem import ConfigError, Loc, Place, Problem
 from relay.config.schema import Config
+from relay.config.secret_settings import bind_secrets
 from relay.config.wording import in_words
-
-_SYSTEM_FILE = Path("/etc/relay/config.yaml")
-_LOCAL_FILE = Path("config.yaml")
-
-
-def find_config_file(explicit: str | None, environ: Mapping[str, str]) -> Path | None:
-    """--config, $RELAY_CONFIG, /etc/relay/config.yaml, ./config.yaml; None where none is.
-
-    One that is named, or that is there but closed to us, is the one: load() says what is amiss.
-    """
-    if named := explicit or environ.get("RELAY_CONFIG"):
-        return Path(named)
-    for path in (_SYSTEM_FILE, _LOCAL_FILE):
-        try:
-            path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            return path
-        return path
-    return None
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration of ``path``, or of RELAY_SMTP_* alone; raises ConfigError."""
+    return load_with_document(path, environ)[0]
+
+
+def load_with_document(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, Document]:
+    """As ``load``, and what it was made of."""
     with _no_collection():
         return _load(path, environ)
+
+
+def read(path: Path | None, environ: Mapping[str, str]) -> Document:
+    """What stands in the file, under the environment's word; it may be anything but sound.
+
+    Raises ConfigError where there is nothing to be read.
+    """
+    document = _read(path)
+    override(document, environ, fileless=path is None)
+    return document
 
 
 @contextmanager
@@ -60,9 +56,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    document = _read(path)
-    override(document, environ, fileless=path is None)
+def _load(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, Document]:
+    document = read(path, environ)
     if path is None and not document.data and not document.problems:
         raise ConfigError([Problem(None, "", _NOTHING)])
     config, faulty = _Validation(document, environ).run(source=path)
@@ -71,11 +66,12 @@ def _load(path: Path | None, environ: Mapping[str, str]) -> Config:
             document.note(finding.loc, finding.message)
     if config is None or document.problems:
         raise ConfigError(document.problems)
-    return config
+    bind_secrets(config)
+    return config, document
 
 
 _NOTHING = (
-    f"no configuration: there is no {_SYSTEM_FILE} and no ./{_LOCAL_FILE}; name a file with "
+    f"no configuration: there is no {SYSTEM_FILE} and no ./{LOCAL_FILE}; name a file with "
     "--config or RELAY_CONFIG, or set RELAY_SMTP_HOST"
 )
 

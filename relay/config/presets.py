@@ -55,6 +55,18 @@ def fill(value: Any) -> Any:
     return filled
 
 
+def username_of(name: str) -> str | None:
+    """The user name that a provider has for all, which is no secret."""
+    from relay.config.providers import provider
+
+    return provider(name).username
+
+
+def knows_username(preset: Provider) -> bool:
+    """Whether an upstream of this preset needs none of its own."""
+    return preset.username is not None or preset.name in _PASSWORD_IS_USERNAME
+
+
 def _endpoint(preset: Provider, value: dict[str, Any]) -> dict[str, object]:
     """The first endpoint that the file's own port and TLS mode fit; none: the host alone."""
     for endpoint in preset.endpoints:
@@ -102,7 +114,7 @@ def _limits(limits: ProviderLimits) -> dict[str, object]:
     known: dict[str, object] = {
         "connections": limits.connections,
         "messages_per_connection": limits.messages_per_connection,
-        "idle": f"{limits.idle_s:.3f}s",
+        "idle": f"{limits.idle_s:.3f}".rstrip("0").rstrip(".") + "s",
         "recipients": limits.recipients,
         "per_second": limits.per_second,
         "per_minute": limits.per_minute,

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 # The keys and list positions that lead to a value: ("tenants", "acme", "domains", 0).
 Loc = tuple[str | int, ...]
 
+# All events and causes; of ten thousand tenants nobody reads more.
+_MOST_NAMED = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -74,13 +77,15 @@ def dotted(loc: Loc) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The ending of a message about an unknown name: the nearest of the ``names``, or all."""
+    """The ending of a message about an unknown name: the nearest of the ``names``, or all
+    of them, as far as anybody would read."""
     from difflib import get_close_matches  # only a configuration with a mistake needs it
 
     known = sorted(names)
     if close := get_close_matches(name, known, 1):
         return f'; did you mean "{close[0]}"?'
-    return f" (there is: {', '.join(known)})" if known else ""
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f" (there is: {', '.join(known[:_MOST_NAMED])}{more})" if known else ""
 
 
 def reading_order(problem: Problem) -> tuple[bool, int, int]:

@@ -17,7 +17,15 @@ from relay.config.base import Model
 from relay.config.document import read_document
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
-from relay.model.provider import Counts, Endpoint, Provider, ProviderLimits, ReplyRule
+from relay.model.provider import (
+    Counts,
+    Endpoint,
+    Provider,
+    ProviderDkim,
+    ProviderLimits,
+    ProviderSpf,
+    ReplyRule,
+)
 
 _FOLDER = files("relay") / "providers"
 _GENERAL = "general"
@@ -98,6 +106,8 @@ _Source = Annotated[str, Field(pattern=r"^\w.*, \d{4}-\d{2}$")]
 _Code = Annotated[str, Field(pattern=r"^[45](\d\d)?$")]
 _Status = Annotated[str, Field(pattern=r"^[45](\.\d{1,3}){1,2}$")]
 _Host = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.([a-z0-9-]+|\{region\}))+$")]
+_Domain = Annotated[str, Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$")]
+_Selector = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 _Count = Annotated[int, Field(gt=0, strict=True)]
 _Rate = Annotated[float, Field(gt=0)]
 _FigureT = TypeVar("_FigureT")
@@ -168,6 +178,26 @@ class _Limits(Model):
     per_day_counts: _Figure[Counts] | None = None
 
 
+class _Spf(Model):
+    include: _Domain | None = None
+    keeps_reverse_path: Annotated[bool, Field(strict=True)]
+    source: _Source
+
+    def spf(self) -> ProviderSpf:
+        return ProviderSpf(self.include, self.keeps_reverse_path)
+
+
+class _Dkim(Model):
+    selectors: tuple[_Selector, ...] = ()
+    fixed: Annotated[bool, Field(strict=True)] = False
+    where: _Text
+    cname: _Text | None = None
+    source: _Source
+
+    def dkim(self) -> ProviderDkim:
+        return ProviderDkim(self.selectors, self.fixed, self.where, self.cname)
+
+
 class _ProviderFile(Model):
     title: _Text
     endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1)]
@@ -175,6 +205,8 @@ class _ProviderFile(Model):
     limits: _Limits = Field(default_factory=_Limits)
     regions: _Figure[tuple[_Text, ...]] | None = None
     idempotency_header: _Figure[_Text] | None = None
+    spf: _Spf | None = None
+    dkim: _Dkim | None = None
     notes: tuple[_Text, ...] = ()
     replies: tuple[_Row, ...] = ()
 
@@ -191,6 +223,8 @@ class _ProviderFile(Model):
             sources=tuple(f"{what}: {source}" for what, source in self._sources()),
             regions=self.regions.value if self.regions else (),
             idempotency_header=self.idempotency_header.value if self.idempotency_header else None,
+            spf=self.spf.spf() if self.spf else None,
+            dkim=self.dkim.dkim() if self.dkim else None,
         )
 
     def _figures(self) -> Iterator[tuple[str, _Figure[Any]]]:
@@ -207,3 +241,7 @@ class _ProviderFile(Model):
             yield "regions", self.regions.source
         if self.idempotency_header:
             yield self.idempotency_header.value, self.idempotency_header.source
+        if self.spf:
+            yield f"SPF {self.spf.include or 'without an include'}", self.spf.source
+        if self.dkim:
+            yield f"DKIM {', '.join(self.dkim.selectors) or 'by account'}", self.dkim.source

@@ -17,7 +17,8 @@ The relay reads one YAML file: the one that `--config` names, else `$RELAY_CONFI
 `/etc/relay/config.yaml`, else `./config.yaml`. `config.example.yaml` shows every key in its place.
 `relay check` lists all that is wrong with the file at once, by line and column, and warns of what
 works but should not stay. `relay config schema` prints a JSON Schema, by which an editor completes
-and checks the file while you write.
+and checks the file while you write. `relay config show` prints what is in force, each value with
+its origin: a line of the file, a variable, a provider's preset, or the default.
 
 A key that is not described here is an error, and so is one that stands twice. Names of upstreams,
 tenants and classes are made of letters, digits, `.`, `_` and `-`. Quote what begins with `*`, `[`
@@ -39,12 +40,37 @@ words.
 | reference | where the secret is kept | a new one holds after |
 | --- | --- | --- |
 | `file:/etc/relay/secrets/acme` | in the file; a line end behind it does not count | a reload |
+| `sealed:TEXT` | in the configuration itself, sealed by a key | a reload |
 | `env:NAME` | in the environment variable | a restart |
 | `credential:NAME` | in systemd's `$CREDENTIALS_DIRECTORY`, else `/run/secrets` | a restart |
 
-Files of secrets should have mode 0640 or 0600. A plain password in the file works, and
-`relay check` warns of it. Nothing the relay prints shows a secret. A password's argon2 hash for
-`clients.users` is made by
+Files of secrets should have mode 0640 or 0600, and belong to the service's group. A plain password
+in the file works, and `relay check` warns of it. Nothing the relay prints shows a secret.
+
+The verbs find what the service has. For `credential:` they look in
+`/run/credentials/relay.service`, too. Where the configuration is `/etc/relay/config.yaml` (or the
+one that `RELAY_CONFIG` in the file below names, or none), they take the variables of
+`/etc/relay/environment`, which is the `EnvironmentFile=` of relay.service, beneath their own. Who
+may not read these is told which file it was, and which group may.
+
+A sealed secret can stand in the file, be kept under version control and shown to others: it opens
+only with the key file (`secrets.key_file`), and only at the setting that it was sealed for. Copied
+to another setting it does not open, and `relay check` says so.
+
+    relay secret keygen                                      # once; makes /etc/relay/secret.key
+    relay secret seal upstreams.acme-sendgrid.password       # asks twice, prints sealed:...
+
+`seal` reads the secret from standard input where that is no terminal. A user name that is the
+password once more, like Postmark's server token, is sealed as the password. Keep a copy of the key
+file: what it has sealed can't be opened without it. To change keys, put a new one on top of it:
+
+    relay secret keygen new.key
+    cat /etc/relay/secret.key >> new.key                     # the first seals, all of them open
+    install -m 0640 -g relay new.key /etc/relay/secret.key
+    relay reload
+
+Then seal the secrets anew, until `relay check` names none that is still of the old key, and take
+the old key's line out. A password's argon2 hash for `clients.users` is made by
 
     python3 -c 'import argon2, getpass; print(argon2.PasswordHasher().hash(getpass.getpass()))'
 
@@ -54,7 +80,7 @@ Files of secrets should have mode 0640 or 0600. A plain password in the file wor
 `RELAY_UPSTREAMS__ACME_SENDGRID__PASSWORD` is the password of the upstream `acme-sendgrid`, and
 `RELAY_HOSTNAME` is `hostname`. Case does not count, and `-` is written `_`. The value is YAML; a
 secret is taken as it stands, unless it is in quotes. A variable with `__` in its name that names
-no key is an error.
+no key is an error, and so are two names that fold to one.
 
 `RELAY_SMTP_HOST`, `RELAY_SMTP_PORT`, `RELAY_SMTP_TLS`, `RELAY_SMTP_USERNAME`,
 `RELAY_SMTP_PASSWORD`, `RELAY_SMTP_FROM_EMAIL` and `RELAY_SMTP_FROM_NAME` override the upstream and

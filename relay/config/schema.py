@@ -27,6 +27,7 @@ from relay.config.bounds import (
 )
 from relay.config.classes import Match, MessageClass
 from relay.config.clients import ClientNetwork, Clients, Listen, User
+from relay.config.doctor import Doctor
 from relay.config.patterns import AddressPattern
 from relay.config.problem import Places
 from relay.config.secrets import Secret, SecretError
@@ -43,6 +44,7 @@ __all__ = [
     "Clients",
     "Config",
     "Default",
+    "Doctor",
     "Failover",
     "Limits",
     "Listen",
@@ -57,6 +59,7 @@ __all__ = [
     "RetryChanges",
     "Secret",
     "SecretError",
+    "Secrets",
     "StoreUrl",
     "Suppression",
     "Tenant",
@@ -86,6 +89,16 @@ class Alerts(Model):
     )
 
 
+class Secrets(Model):
+    """How sealed secrets are opened."""
+
+    key_file: f.FilePath = written(
+        "/etc/relay/secret.key",
+        "The keys that open sealed: secrets, made by relay secret keygen; readable by the service "
+        "alone.",
+    )
+
+
 class Config(Model):
     """The whole configuration."""
 
@@ -112,6 +125,7 @@ class Config(Model):
         "postgresql://user@host/database.",
     )
     queue: QueueLimits = Field(default_factory=QueueLimits, description="How much may wait.")
+    secrets: Secrets = Field(default_factory=Secrets, description="What opens sealed secrets.")
     upstreams: Annotated[dict[f.Name, Upstream], BeforeValidator(derived.with_names)] = Field(
         default_factory=dict, description="The next hops, by name."
     )
@@ -130,6 +144,7 @@ class Config(Model):
     )
     alerts: Alerts = Field(default_factory=Alerts, description="Who hears of failures, and how.")
     audit: Audit = Field(default_factory=Audit, description="How long the trail goes back.")
+    doctor: Doctor = Field(default_factory=Doctor, description="Whom relay doctor asks.")
     source: SkipJsonSchema[Path | None] = Field(default=None, validation_alias="(source)")
     places: SkipJsonSchema[Places] = Field(
         default_factory=Places, validation_alias="(places)", repr=False

@@ -1,7 +1,7 @@
 """Secrets: references to where they are kept, shown as such, revealed only when asked.
 
-env: and credential: and a service's variables change at its restart, file: at its reload: the
-value that was read first is kept, so that half a rotation is never seen.
+env: and credential: and a service's variables change at its restart, file: and sealed: at its
+reload: the value that was read first is kept, so that half a rotation is never seen.
 """
 
 import os
@@ -9,14 +9,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.config.files import why_unreadable
+from relay.config import service
+from relay.config.files import trouble_reading, why_unreadable
+from relay.config.sealing import KeyFile, Sealed, SealError
 
 PLAIN = "(plain text in the file)"
-_SCHEMES = ("env", "file", "credential")
+_SCHEMES = ("env", "file", "credential", "sealed")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Where systemd, and then Docker and its like, put a service's credentials.
-_CREDENTIAL_DIRECTORIES = ("/run/credentials/relay.service", "/run/secrets")
-_SERVICE_ENVIRONMENT = "EnvironmentFile= of relay.service"
 
 
 class SecretError(Exception):
@@ -26,7 +25,7 @@ class SecretError(Exception):
 class Secret:
     """``variable`` is the environment variable whose own value is the secret, if one is."""
 
-    __slots__ = ("_environ", "_revealed", "_text", "_variable")
+    __slots__ = ("_environ", "_keys", "_revealed", "_setting", "_text", "_variable")
 
     def __init__(
         self, text: str, environ: Mapping[str, str] = os.environ, variable: str | None = None
@@ -35,12 +34,20 @@ class Secret:
         self._environ = environ
         self._variable = variable
         self._revealed: str | None = None
+        self._setting = ""
+        self._keys: KeyFile | None = None
+
+    def bind(self, setting: str, keys: KeyFile) -> None:
+        """Tell it which setting it is, which a sealed: text is opened for, and by whose keys."""
+        self._setting, self._keys = setting, keys
 
     @property
     def reference(self) -> str:
         """Where the secret is kept; fit for listings and logs."""
         if self._variable:
             return f"env:{self._variable}"
+        if self.sealed:
+            return f"sealed:(key {Sealed.read(self._text).key_id.hex()})"
         return self._text if self._scheme else PLAIN
 
     @property
@@ -52,6 +59,28 @@ class Secret:
     def file(self) -> Path | None:
         """The file of a file: reference."""
         return Path(self._name) if self._scheme == "file" else None
+
+    @property
+    def sealed(self) -> bool:
+        return self._scheme == "sealed"
+
+    @property
+    def seal_is_old(self) -> bool:
+        """Whether it is sealed by a key that is no longer the first. Raises SecretError."""
+        self.reveal()
+        return self._keys is not None and self.sealed and not self._keys.seals_with(self._text)
+
+    @property
+    def changed_at(self) -> float | None:
+        """When what is kept there was last changed, in Unix seconds; None where nobody knows."""
+        try:
+            if self._scheme == "file":
+                return Path(self._name).stat().st_mtime
+            if self._scheme == "credential":
+                return self._credential().stat().st_mtime
+        except (OSError, SecretError):
+            return None
+        return None
 
     def reveal(self) -> str:
         """The secret itself. Raises SecretError."""
@@ -76,8 +105,9 @@ class Secret:
 
     @property
     def _scheme(self) -> str | None:
-        scheme = self._text.partition(":")[0]
-        return scheme if scheme in _SCHEMES and not self._variable else None
+        if self._variable or not is_reference(self._text):
+            return None
+        return self._text.partition(":")[0]
 
     @property
     def _name(self) -> str:
@@ -90,14 +120,19 @@ class Secret:
             return self._from_file(Path(self._name))
         if self._scheme == "credential":
             return self._from_file(self._credential())
+        if self._scheme == "sealed":
+            return self._checked(self._opened())
         return self._checked(self._text)
 
     def _from_variable(self) -> str:
         value = self._environ.get(self._name, "")
         if not value:
+            closed = service.ENVIRONMENT_FILE.exists() and trouble_reading(service.ENVIRONMENT_FILE)
             raise SecretError(
-                f"{self.reference}: the variable {self._name} is not set; set it in the "
-                f"{_SERVICE_ENVIRONMENT} and restart the relay"
+                f"{self.reference}: the variable {self._name} is not set"
+                + (f" here, and there is {closed}" if closed else "")
+                + f"; set it in {service.ENVIRONMENT_FILE} (EnvironmentFile= of relay.service) and "
+                "restart the relay"
             )
         return self._checked(value)
 
@@ -114,8 +149,7 @@ class Secret:
         return self._checked(text)
 
     def _credential(self) -> Path:
-        directories = (self._environ.get("CREDENTIALS_DIRECTORY"), *_CREDENTIAL_DIRECTORIES)
-        paths = [Path(directory, self._name) for directory in directories if directory]
+        paths = service.credential_files(self._name, self._environ)
         for path in paths:
             if not _absent(path):
                 return path
@@ -124,6 +158,14 @@ class Secret:
             f"{self.reference}: no such credential (looked for {places}); add "
             f"LoadCredential={self._name}:FILE to relay.service and restart it"
         )
+
+    def _opened(self) -> str:
+        if self._keys is None:
+            raise SecretError(f"{self.reference}: it belongs to no setting")
+        try:
+            return self._keys.open(self._setting, self._text)
+        except SealError as error:
+            raise SecretError(f"{self.reference}: {error}") from None
 
     def _checked(self, value: str) -> str:
         if not value:
@@ -139,7 +181,7 @@ def secret(text: str, environ: Mapping[str, str] = os.environ) -> Secret:
     if not text:
         raise ValueError("is empty")
     if scheme == "sealed" and colon:
-        raise ValueError("sealed: is not there yet; use file:, env: or credential:")
+        Sealed.read(text)
     if scheme == "env" and colon and not _VARIABLE.fullmatch(name):
         raise ValueError("env: wants the name of a variable, like env:ACME_PASSWORD")
     if scheme == "file" and colon and not (name.startswith("/") and name.isprintable()):
@@ -154,7 +196,7 @@ def secret(text: str, environ: Mapping[str, str] = os.environ) -> Secret:
 def is_reference(text: str) -> bool:
     """Whether the text says where a secret is kept, rather than being one."""
     scheme, colon, _ = text.partition(":")
-    return bool(colon) and scheme in (*_SCHEMES, "sealed")
+    return bool(colon) and scheme in _SCHEMES
 
 
 def _absent(path: Path) -> bool:

@@ -1,12 +1,17 @@
 """Where the state is kept, by its URL: a file of SQLite's, or a database of PostgreSQL's."""
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Scheme = Literal["sqlite", "postgresql"]
 
+STANDARD = "sqlite:///var/lib/relay/relay.db"
+
+_STORE_LINE = re.compile(r"^store:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
 _POSTGRESQL = re.compile(
     r"postgresql://(?:(?P<user>[^:/?@]*)(?P<password>:[^/?@]*)?@)?"
@@ -61,3 +66,14 @@ def _sqlite(rest: str) -> StoreUrl:
         raise ValueError("sqlite:/// is followed by a plain path, without parameters or escapes")
     path = Path("/", rest.lstrip("/"))
     return StoreUrl("sqlite", f"sqlite://{path}", path)
+
+
+def likely_store(config_file: Path | None, environ: Mapping[str, str]) -> StoreUrl:
+    """Where the state is kept by a configuration that can't be used: by its variable, the line that
+    says so, or as ever. Raises ValueError."""
+    text = ""
+    if config_file:
+        with suppress(OSError):
+            text = config_file.read_text(errors="replace")
+    line = _STORE_LINE.search(text)
+    return store_url(environ.get("RELAY_STORE") or (line[1] if line else STANDARD))

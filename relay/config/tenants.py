@@ -152,5 +152,10 @@ class Tenant(Model):
         description="Whether senders get a delivery status notification (RFC 3464) for mail that "
         "failed or expired.",
     )
+    dkim_selectors: tuple[f.Selector, ...] = Field(
+        default=(),
+        description="DKIM selectors that relay doctor looks for beside those which the provider "
+        "is known by.",
+    )
 
     _fit = model_validator(mode="before")(derived.rewriting("foreign"))

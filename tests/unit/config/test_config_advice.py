@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.config import warnings
+from relay.config.advice import warnings
 from relay.config.schema import Config
 
 Loads = Callable[..., Config]
@@ -128,7 +128,7 @@ def test_a_sound_configuration_gets_none(loads: Loads) -> None:
         ),
         (
             "{host: two.example}",
-            "{provider: ses, region: eu-west-11, host: two.example}",
+            "{provider: ses, region: eu-west-11}",
             ['4:24: upstreams.two.region: "eu-west-11" is none that we know of; did you mean "eu-'],
         ),
         (
@@ -142,9 +142,9 @@ def test_a_sound_configuration_gets_none(loads: Loads) -> None:
             ["4:3: upstreams.two: there is no password, without which Twilio SendGrid takes no"],
         ),
         (
-            "{host: one.example, ",
-            "{provider: microsoft365, ",
-            ["3:46: upstreams.one.password: Microsoft 365 turns passwords for SMTP off at the end"],
+            "{host: one.example, username: u",
+            "{provider: microsoft365, username: u@x.example",
+            ["3:56: upstreams.one.password: Microsoft 365 turns passwords for SMTP off at the end"],
         ),
         (
             "{host: one.example, username: u, password: env:KEY}",
@@ -233,6 +233,10 @@ def test_an_empty_configuration_refuses_all_mail(loads: Loads) -> None:
         "alerts: {webhook: http://127.0.0.1:8080/x}\n" + SOUND,
         SOUND.replace("two: {host: two.example}", "two: {provider: ses, region: EU-West-1}"),
         SOUND.replace("host: one.example, username: u", "provider: sendgrid"),
+        SOUND.replace("host: one.example, username: u", "provider: mandrill, username: u"),
+        SOUND.replace("one.example, username: u", "smtp.zoho.eu, provider: zoho, username: u@x.y"),
+        SOUND.replace("one.example, username: u", "127.0.0.1, provider: sendgrid, port: 4465"),
+        SOUND.replace("two.example", "smtp.resend.com, provider: resend, password: env:KEY"),
         SOUND.replace("upstream: one, owner", "upstream: one, failover: {to: [two]}, owner"),
     ],
 )
@@ -257,3 +261,64 @@ def test_whatever_names_an_upstream_uses_it(loads: Loads, use: str) -> None:
     else:
         text += use + "\n"
     assert advice(loads, text) == []
+
+
+ONE = "{host: one.example, username: u, password: env:KEY}"
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "expected"),
+    [
+        ("{provider: sendgrid, username: me, password: env:KEY}", "x", "username: is not the one "
+         "that Twilio SendGrid has for all: apikey"),
+        ("{provider: resend, username: re, password: env:KEY}", "x", "username: is not the one "
+         "that Resend has for all: resend"),
+        ("{provider: sparkpost, username: smtp_injection, password: env:KEY}", "x", "username: is "
+         "not the one that SparkPost has for all: SMTP_Injection"),
+        ("{provider: gmail, username: dana, password: env:KEY}", "abcd efgh ijkl mnop", "username: "
+         "is no address: for Gmail and Google Workspace it is the Gmail address, with an app"),
+        ("{provider: zoho, username: dana, password: env:KEY}", "x", "username: is no address: for "
+         "Zoho Mail it is the mailbox's address"),
+        ("{provider: gmail, username: d@x.example, password: env:KEY}", "hunter2", "password: is "
+         "not an app password, which has 16 letters: Google takes no other"),
+        ("{provider: ses, region: eu-west-1, username: AKIA, password: env:KEY}", "k/" * 20,
+         "password: looks like an AWS secret access key, which SES does not take by SMTP"),
+        ("{provider: postmark, username: me, password: env:KEY}",
+         "01234567-89ab-cdef-0123-456789abcdef", "username: a server token of Postmark is the "
+         "password too: remove username"),
+        ("{provider: sendgrid, port: 2526, password: env:KEY}", "x", "port: Twilio SendGrid has "
+         "none but 465, 587, 2525, 25"),
+        ("{provider: ses, region: eu-west-1, host: mx.example, username: A, password: env:KEY}",
+         "x", "host: is none of Amazon SES that we know of: that has email-smtp.REGION.amazonaws."),
+        ("{provider: sendgrid, port: 465, tls: starttls, password: env:KEY}", "x", "tls: starttls "
+         "does not fit port 465: that is for implicit"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_the_provider_has_it(
+    loads: Loads, entry: str, key: str, expected: str
+) -> None:
+    (found,) = advice(loads, SOUND.replace(ONE, entry), {"KEY": key})
+    assert f": upstreams.one.{expected}" in found
+    assert key == "x" or key not in found
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ("{provider: gmail, username: d@x.example, password: env:KEY}", "abcd efgh ijkl mnop"),
+        ("{provider: ses, region: eu-west-1, username: AKIA, password: env:KEY}", "B" + "k/" * 21),
+        ("{provider: postmark, username: PM-T-outbound-x, password: env:KEY}", "x"),
+        ("{provider: postmark, password: env:KEY}", "01234567-89ab-cdef-0123-456789abcdef"),
+        ("{provider: mailgun, host: smtp.eu.mailgun.org, username: p@x.y, password: env:KEY}", "x"),
+    ],
+)
+def test_what_is_as_the_provider_has_it(loads: Loads, entry: str, key: str) -> None:
+    assert advice(loads, SOUND.replace(ONE, entry), {"KEY": key}) == []
+
+
+def test_a_hash_that_is_none_is_told_where_it_is_kept(loads: Loads) -> None:
+    text = "listen: [{address: 127.0.0.1:25, auth: optional}]\n"
+    text += "clients: {users: {crm: {password_hash: env:HASH}}}\n"
+    (found,) = advice(loads, text + SOUND, ENVIRON | {"HASH": "hunter2"})
+    assert "clients.users.crm.password_hash: env:HASH: is not an argon2 hash" in found
+    assert advice(loads, text + SOUND, ENVIRON | {"HASH": "$argon2id$v=19$x"}) == []

@@ -312,3 +312,47 @@ def test_without_a_file_whole_sections_do_too() -> None:
     config = load(None, environ)
     assert config.upstreams["acme"].port == 2525
     assert config.tenants["acme"].upstream == "acme"
+
+
+ALL_SMTP = {
+    "RELAY_SMTP_HOST": "other.example",
+    "RELAY_SMTP_PORT": "2465",
+    "RELAY_SMTP_TLS": "implicit",
+    "RELAY_SMTP_USERNAME": "env:OTHER_USER",
+    "RELAY_SMTP_PASSWORD": "env:OTHER_PASSWORD",
+    "RELAY_SMTP_FROM_EMAIL": "else@other.example",
+    "RELAY_SMTP_FROM_NAME": "Else",
+    "OTHER_USER": "u",
+    "OTHER_PASSWORD": "s3cret",
+}
+
+
+def assert_all_smtp(config: Config, name: str) -> None:
+    assert config.default is not None
+    assert config.default.upstream == name
+    assert config.default.from_ == Mailbox("Else", "else@other.example")
+    upstream = config.upstreams[name]
+    assert (upstream.host, upstream.port, upstream.tls) == ("other.example", 2465, "implicit")
+    assert upstream.username is not None
+    assert upstream.password is not None
+    assert (upstream.username.reveal(), upstream.password.reveal()) == ("u", "s3cret")
+    assert upstream.password.reference == "env:OTHER_PASSWORD"
+
+
+def test_all_smtp_variables_with_a_file(loads: Callable[..., Config]) -> None:
+    config = loads(FILE, ALL_SMTP)
+    assert_all_smtp(config, "platform")
+    assert config.upstreams["acme-sendgrid"].host == "smtp.sendgrid.net"
+
+
+def test_all_smtp_variables_without_one() -> None:
+    config = load(None, ALL_SMTP)
+    assert_all_smtp(config, "smtp")
+    assert config.default is not None
+    assert config.default.rewrite_from == "always"
+
+
+def test_a_long_name_comes_before_a_short_one(loads: Callable[..., Config]) -> None:
+    """It names the one value; RELAY_SMTP_* mean whatever is the default's."""
+    variables = {"RELAY_SMTP_PORT": "465", "RELAY_UPSTREAMS__PLATFORM__PORT": "2525"}
+    assert loads(FILE, variables).upstreams["platform"].port == 2525

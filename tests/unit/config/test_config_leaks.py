@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.config import ConfigError, load, warnings
+from relay.config import ConfigError, load
+from relay.config.advice import warnings
 from relay.config.schema import Config
 from relay.config.store import store_url
 

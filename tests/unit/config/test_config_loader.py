@@ -319,7 +319,7 @@ def test_no_file_and_no_variable_is_no_configuration() -> None:
 
 def test_the_file_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("relay.config.loader._SYSTEM_FILE", tmp_path / "etc" / "config.yaml")
+    monkeypatch.setattr("relay.config.location.SYSTEM_FILE", tmp_path / "etc" / "config.yaml")
     environ = {"RELAY_CONFIG": "by-variable.yaml"}
     assert find_config_file("named.yaml", environ) == Path("named.yaml")
     assert find_config_file(None, environ) == Path("by-variable.yaml")
@@ -335,7 +335,7 @@ def test_a_closed_system_file_is_not_passed_over(
     closed_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = closed_directory / "inner" / "config.yaml"
-    monkeypatch.setattr("relay.config.loader._SYSTEM_FILE", hidden)
+    monkeypatch.setattr("relay.config.location.SYSTEM_FILE", hidden)
     assert find_config_file(None, {}) == hidden
 
 

@@ -11,7 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from relay.cli.config import app
-from relay.config import ConfigError, json_schema, load
+from relay.config import ConfigError, load
+from relay.config.editor import json_schema
 from relay.config.reference import reference
 
 ROOT = Path(__file__).parents[3]
@@ -65,7 +66,7 @@ def test_what_the_example_shows_disabled_is_sound_too(tmp_path: Path) -> None:
 def test_the_examples_disabled_values_are_the_defaults(tmp_path: Path) -> None:
     enabled = tmp_path / "config.yaml"
     text = EXAMPLE.read_text()
-    for section in ("limits", "timeouts", "queue", "suppression", "audit"):
+    for section in ("secrets", "limits", "timeouts", "queue", "suppression", "audit"):
         start = text.index(f"\n{section}:\n")
         body = re.split(r"\n\n", text[start:])[0]
         enabled.write_text(DISABLED.sub(r"\1", body))

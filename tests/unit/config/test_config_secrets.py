@@ -1,8 +1,11 @@
 import copy
+import os
 from pathlib import Path
 
 import pytest
 
+from relay.config import service
+from relay.config.sealing import KeyFile, key_file_text
 from relay.config.secrets import PLAIN, Secret, SecretError, secret
 
 
@@ -56,6 +59,13 @@ def test_a_plain_secret_is_itself() -> None:
     assert not secret("env:KEY").plain
 
 
+@pytest.mark.parametrize("word", ["env", "file", "credential", "sealed"])
+def test_a_word_without_a_colon_refers_to_nothing(word: str) -> None:
+    """A user may be named so."""
+    assert secret(word).reveal() == word
+    assert secret(word).plain
+
+
 def test_a_variable_that_is_the_secret_is_named() -> None:
     from_variable = Secret("s3cret", variable="RELAY_SMTP_PASSWORD")
     assert from_variable.reference == "env:RELAY_SMTP_PASSWORD"
@@ -102,7 +112,7 @@ def test_a_closed_directory_is_not_taken_for_an_absent_credential(closed_directo
     ("text", "advice"),
     [
         ("", "is empty"),
-        ("sealed:s3cret", "sealed: is not there yet"),
+        ("sealed:s3cret", "sealed: is not whole"),
         ("env:", "name of a variable"),
         ("env:MY KEY", "name of a variable"),
         ("file:secrets/acme", "a whole path"),
@@ -132,3 +142,34 @@ def test_equal_references_are_equal_and_copies_too() -> None:
     assert secret("one") != secret("other")
     assert len({secret("env:KEY"), secret("env:KEY")}) == 1
     assert copy.copy(secret("one")) == secret("one")
+
+
+def test_when_it_was_changed_is_when_its_file_was(tmp_path: Path) -> None:
+    (tmp_path / "acme").write_text("s3cret")
+    os.utime(tmp_path / "acme", (1_700_000_000, 1_700_000_000))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "KEY": "s3cret"}
+    assert secret(f"file:{tmp_path}/acme").changed_at == 1_700_000_000
+    assert secret("credential:acme", environ).changed_at == 1_700_000_000
+    for unknown in (f"file:{tmp_path}/none", "credential:none", "env:KEY", "s3cret"):
+        assert secret(unknown, environ).changed_at is None
+
+
+def test_a_sealed_secret_of_no_setting_does_not_open(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(key_file_text())
+    reference = secret(KeyFile(key_file).seal("upstreams.a.password", "s3cret"))
+    with pytest.raises(SecretError, match="belongs to no setting"):
+        reference.reveal()
+    reference.bind("upstreams.a.password", KeyFile(key_file))
+    assert reference.reveal() == "s3cret"
+
+
+def test_an_unset_variable_tells_of_an_environment_file_that_is_closed(
+    closed_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ENVIRONMENT_FILE", closed_directory / "closed")
+    with pytest.raises(SecretError) as raised:
+        secret("env:KEY", {}).reveal()
+    assert "KEY is not set here, and there is no permission to read" in str(raised.value)
+    assert "(mode 0000)" in str(raised.value)
+    assert "s3cret" not in str(raised.value)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relay.config import json_schema
+from relay.config.editor import json_schema
 
 UPSTREAM = "upstreams: {one: {host: one.example}}\n"
 

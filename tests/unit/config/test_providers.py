@@ -17,7 +17,7 @@ from relay.config.providers import (
 )
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
-from relay.model.provider import Endpoint, ProviderLimits, ReplyRule
+from relay.model.provider import Endpoint, ProviderDkim, ProviderLimits, ProviderSpf, ReplyRule
 
 ALL = [
     "brevo", "fastmail", "gmail", "google-relay", "icloud", "mailgun", "mailjet", "mandrill",
@@ -33,6 +33,13 @@ limits:
   connections: {value: 3, source: *own}
   per_second: {value: 1.5, source: *own}
   counts: {value: recipients, source: *own}
+spf: {include: spf.acme.example, keeps_reverse_path: false, source: *own}
+dkim:
+  selectors: [a1, a2]
+  fixed: true
+  where: Domains, in Acme
+  cname: "{selector}.{domain}.dkim.acme.example"
+  source: *own
 replies:
   - example: 550 5.4.5 No more today
     code: 550
@@ -98,6 +105,19 @@ def test_some_facts() -> None:
     assert (microsoft.connections, microsoft.per_minute, microsoft.per_day) == (3, 30, 10_000)
     assert (microsoft.counts, microsoft.per_day_counts) == ("messages", "recipients")
     assert provider("zoho").limits == ProviderLimits()
+    assert provider("gmail").spf == ProviderSpf("_spf.google.com", keeps_reverse_path=True)
+    assert provider("postmark").spf == ProviderSpf(None, keeps_reverse_path=False)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_alias_of_a_key_is_a_name_and_none_that_is_unconfirmed_is_a_must(name: str) -> None:
+    dkim = provider(name).dkim
+    if dkim and dkim.cname:
+        made = dkim.cname.format(selector="s1", domain="acme.example")
+        assert re.fullmatch(r"[a-z0-9.-]+", made)
+    if dkim and dkim.fixed:
+        (source,) = [source for source in provider(name).sources if source.startswith("DKIM")]
+        assert "unconfirmed" not in source
 
 
 def test_the_general_rules_end_with_one_that_fits_everything() -> None:
@@ -109,6 +129,9 @@ def test_the_general_rules_end_with_one_that_fits_everything() -> None:
 def test_a_sound_file_is_read() -> None:
     known = read_provider("acme", SOUND.encode())
     assert known.limits == ProviderLimits(connections=3, per_second=1.5, counts="recipients")
+    assert known.spf == ProviderSpf("spf.acme.example", keeps_reverse_path=False)
+    cname = "{selector}.{domain}.dkim.acme.example"
+    assert known.dkim == ProviderDkim(("a1", "a2"), True, "Domains, in Acme", cname)
     rule = known.replies[0]
     assert (rule.codes, rule.statuses, rule.phases) == (("550",), ("5.4.5",), frozenset())
     assert rule.text is not None
@@ -134,6 +157,12 @@ def test_a_sound_file_is_read() -> None:
         ("{value: 3, source: *own}", "{value: 3}"),
         ("value: recipients", "value: rcpts"),
         ("value: 1.5", "value: many"),
+        ("include: spf.acme.example", "include: 'spf acme'"),
+        ("keeps_reverse_path: false, ", ""),
+        ("keeps_reverse_path: false", "keeps_reverse_path: 0"),
+        ("selectors: [a1, a2]", "selectors: [a1._domainkey]"),
+        ("fixed: true", "fixed: 1"),
+        ("  where: Domains, in Acme\n", ""),
         ("code: 550", "code: 55"),
         ("code: 550", "kode: 550"),
         ("code: 550", "code: true"),
