@@ -166,5 +166,11 @@ def of_exception(phase: Phase, error: BaseException) -> Trouble:
     if isinstance(error, TimeoutError):
         return of_silence(phase)
     row = next(row for row in BREAKAGES if row.matches(phase, error))
-    text = (str(error) or type(error).__name__)[:300]
-    return Deferred(row.cause, row.scope, detail=f"{text} ({phase})")
+    return Deferred(row.cause, row.scope, detail=f"{_words(error)[:300]} ({phase})")
+
+
+def _words(error: BaseException) -> str:
+    """Without the number, which says nothing that the words don't."""
+    words = error.strerror if isinstance(error, OSError) else None
+    plain = words if words and not isinstance(error, ssl.SSLError) else str(error)
+    return plain or type(error).__name__

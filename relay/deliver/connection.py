@@ -7,7 +7,7 @@ Credentials go only over verified TLS (or loopback, where the configuration allo
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,6 +16,7 @@ import aiosmtplib
 from relay.config.schema import Timeouts, Upstream
 from relay.config.secrets import SecretError
 from relay.deliver import classify
+from relay.deliver.masking import Masking
 from relay.deliver.wire import ProtocolError, Wire
 from relay.model.causes import Cause, Scope
 from relay.model.phase import Phase
@@ -59,16 +60,28 @@ class Connection:
         return self.transactions == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a connection is made of. Whoever wants to watch one gives parts that tell of it."""
+
+    client: Callable[..., aiosmtplib.SMTP] = aiosmtplib.SMTP
+    wire: Callable[[asyncio.Transport], Wire] = Wire
+
+
+PLAIN_KIT = Kit()
+
+
 async def connect(
     upstream: Upstream,
     hostname: str,
     timeouts: Timeouts,
     context: ssl.SSLContext | None,
     rules: Sequence[ReplyRule] = (),
+    kit: Kit = PLAIN_KIT,
 ) -> Connection:
     """A connection ready for its first MAIL; ``rules`` say what the provider's replies mean. Raises
     ConnectError."""
-    client = aiosmtplib.SMTP(
+    client = kit.client(
         hostname=upstream.host,
         port=upstream.port,
         local_hostname=hostname,
@@ -77,13 +90,15 @@ async def connect(
         start_tls=False,  # ours below; the library's default is opportunistic
         tls_context=context,
     )
-    setup = _Setup(client, upstream, timeouts, rules)
+    setup = _Setup(client, upstream, timeouts, rules, kit)
     try:
         return await setup.run()
     except BaseException as error:
         client.close()
         if isinstance(error, Exception) and not isinstance(error, ConnectError):
-            raise ConnectError(setup.trouble(error)) from error
+            # A server may repeat in its reply what it was given at AUTH.
+            trouble = Masking(upstream).masked_trouble(setup.trouble(error))
+            raise ConnectError(trouble) from error
         raise
 
 
@@ -96,11 +111,13 @@ class _Setup:
         upstream: Upstream,
         timeouts: Timeouts,
         rules: Sequence[ReplyRule],
+        kit: Kit,
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._timeouts = timeouts
         self._rules = rules
+        self._kit = kit
         self._phase = Phase.CONNECT
 
     async def run(self) -> Connection:
@@ -154,7 +171,7 @@ class _Setup:
         peer = transport.get_extra_info("peername") or ("",)
         upstream = self._upstream
         return Connection(
-            wire=Wire(transport),
+            wire=self._kit.wire(transport),
             offers=offers,
             tls=_tls_of(transport, upstream.tls),
             remote_mta=f"{upstream.host}[{peer[0]}]:{upstream.port}",
@@ -198,6 +215,18 @@ def _tls_of(transport: asyncio.Transport, mode: str) -> Tls | None:
     if cipher is None:
         return None
     return Tls(mode, str(cipher[1]), str(cipher[0]))
+
+
+async def loaded_tls_context(upstream: Upstream) -> ssl.SSLContext | None:
+    """As ``tls_context``, off the loop: reading the system's certificates takes 20 ms or more.
+    Raises ConnectError where ca_file is of no use."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(None, tls_context, upstream)
+    except (OSError, ValueError) as error:
+        detail = f"ca_file {upstream.ca_file}: {error}"
+        trouble = Deferred(Cause.CERTIFICATE_INVALID, Scope.UPSTREAM, detail=detail)
+        raise ConnectError(trouble) from error
 
 
 def tls_context(upstream: Upstream) -> ssl.SSLContext | None:

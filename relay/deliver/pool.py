@@ -7,18 +7,21 @@ bound. A connection that went stale while idle is replaced without anybody notic
 import asyncio
 import ssl
 import time
+from collections.abc import Collection, Mapping
 
 from relay.config.schema import Timeouts, Upstream
 from relay.deliver import connection as connections
-from relay.deliver.connection import ConnectError, Connection
+from relay.deliver.connection import PLAIN_KIT, ConnectError, Connection, Kit
 from relay.deliver.transaction import Handover, Transaction
-from relay.model.causes import Cause, Scope
-from relay.model.result import Attempt, Deferred
+from relay.model.result import Attempt
 
 
 class Pool:
-    def __init__(self, upstream: Upstream, hostname: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self, upstream: Upstream, hostname: str, timeouts: Timeouts, kit: Kit = PLAIN_KIT
+    ) -> None:
         self._upstream = upstream
+        self._kit = kit
         self._hostname = hostname
         self._timeouts = timeouts
         self._rules = upstream.preset.replies if upstream.preset else ()
@@ -28,6 +31,14 @@ class Pool:
         self._in_use: set[Connection] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
+
+    @property
+    def upstream(self) -> Upstream:
+        return self._upstream
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._in_use)
 
     async def hand_over(self, handover: Handover) -> Attempt:
         """One attempt. Raises nothing but cancellation."""
@@ -70,20 +81,10 @@ class Pool:
 
     async def _connect(self) -> Connection:
         if not self._context_made:
-            # Reading the system's certificates takes 20 ms or more: off the loop, once.
-            loop = asyncio.get_running_loop()
-            try:
-                self._context = await loop.run_in_executor(
-                    None, connections.tls_context, self._upstream
-                )
-            except (OSError, ValueError) as error:
-                detail = f"ca_file {self._upstream.ca_file}: {error}"
-                raise ConnectError(
-                    Deferred(Cause.CERTIFICATE_INVALID, Scope.UPSTREAM, detail=detail)
-                ) from error
+            self._context = await connections.loaded_tls_context(self._upstream)
             self._context_made = True
         return await connections.connect(
-            self._upstream, self._hostname, self._timeouts, self._context, self._rules
+            self._upstream, self._hostname, self._timeouts, self._context, self._rules, self._kit
         )
 
     def _take_idle(self) -> Connection | None:
@@ -126,17 +127,48 @@ class Pool:
 class Deliverer:
     """The deliver room as a whole: a pool for each named upstream."""
 
-    def __init__(self, upstreams: dict[str, Upstream], hostname: str, timeouts: Timeouts) -> None:
-        self._pools = {
-            name: Pool(upstream, hostname, timeouts) for name, upstream in upstreams.items()
-        }
+    def __init__(
+        self, upstreams: Mapping[str, Upstream], hostname: str, timeouts: Timeouts
+    ) -> None:
+        self._setting = (hostname, timeouts)
+        self._pools = {name: Pool(one, hostname, timeouts) for name, one in upstreams.items()}
+        # Of former configurations, with what is still under way there.
+        self._retired: list[Pool] = []
 
-    async def hand_over(self, upstream: str, handover: Handover) -> Attempt:
-        return await self._pools[upstream].hand_over(handover)
+    def __getitem__(self, upstream: str) -> Pool:
+        """The pool of now; who has it may use it, whatever the configuration becomes."""
+        return self._pools[upstream]
+
+    def configure(
+        self,
+        upstreams: Mapping[str, Upstream],
+        hostname: str,
+        timeouts: Timeouts,
+        *,
+        renewed: Collection[str],
+    ) -> None:
+        """What is under way ends as it began. Upstreams that are the same keep their connections,
+        but for the ``renewed``, whose credentials or certificates are others."""
+        kept: dict[str, Pool] = {}
+        if self._setting == (hostname, timeouts):
+            kept = {
+                name: pool
+                for name, pool in self._pools.items()
+                if name not in renewed and upstreams.get(name) == pool.upstream
+            }
+        for name, pool in self._pools.items():
+            if name not in kept:
+                pool.close()
+                self._retired.append(pool)
+        self._retired = [pool for pool in self._retired if pool.in_use]
+        self._setting = (hostname, timeouts)
+        self._pools = {
+            name: kept.get(name) or Pool(one, hostname, timeouts) for name, one in upstreams.items()
+        }
 
     def abort(self) -> None:
         """Cuts every transaction that is under way."""
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._retired):
             pool.abort()
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from relay.sendmail.addresses import with_domain
-from relay.sendmail.errors import EX_DATAERR, EX_TEMPFAIL, SendError
+from relay.sendmail.errors import EX_DATAERR, EX_IOERR, SendError
 from relay.sendmail.listener import Session, connect
 from relay.sendmail.mail import Input, Mail
 from relay.sendmail.options import HELP, Options
@@ -30,9 +30,9 @@ def main() -> int:
         return error.status
     except OSError as error:
         print(f"relay-sendmail: nothing was sent: {error}", file=sys.stderr)
-        return EX_TEMPFAIL
+        return EX_IOERR
     except KeyboardInterrupt:
-        return EX_TEMPFAIL
+        return EX_IOERR
 
 
 def _submit(options: Options) -> int:

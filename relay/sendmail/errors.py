@@ -1,12 +1,13 @@
 """Why nothing was sent: the one exception, and the exit statuses that programs know."""
 
-# sysexits.h
+# sysexits.h. Not EX_TEMPFAIL (75) where a message can't be had now: to those who know it that means
+# "queued, will be sent later" (PHP from 8.5 on takes it for success), and nothing is queued here.
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOUSER = 67
 EX_NOHOST = 68
 EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75
+EX_IOERR = 74
 EX_CONFIG = 78
 
 

@@ -8,9 +8,9 @@ from relay.sendmail.addresses import has_domain, host_name, with_domain
 from relay.sendmail.errors import (
     EX_CONFIG,
     EX_DATAERR,
+    EX_IOERR,
     EX_NOHOST,
     EX_NOUSER,
-    EX_TEMPFAIL,
     EX_UNAVAILABLE,
     SendError,
     shown,
@@ -35,7 +35,7 @@ def connect() -> socket.socket:
         except OSError as error:
             failures.append(f"{host} port {port}: {error.strerror or error}")
     raise SendError(
-        EX_TEMPFAIL,
+        EX_IOERR,
         f"cannot connect to {' or '.join(failures)}; nothing was sent: start the relay, "
         "or say in RELAY_SENDMAIL_SERVER where it listens (host:port)",
     )
@@ -82,7 +82,7 @@ class Session:
             self._transact(sender, recipients, content)
         except OSError as error:
             text = f"lost the relay, and the message probably with it; send it again: {error}"
-            raise SendError(EX_TEMPFAIL, text) from None
+            raise SendError(EX_IOERR, text) from None
         with contextlib.suppress(OSError):
             self._connection.sendall(b"QUIT\r\n")
 
@@ -119,7 +119,7 @@ class Session:
             return reply
         if reply.code < 500:
             text = f"the relay cannot take {what} now; nothing was sent, try again later: {reply}"
-            raise SendError(EX_TEMPFAIL, text)
+            raise SendError(EX_IOERR, text)
         if reply.enhanced_status.startswith(("5.3.4", "5.6.")):
             status = EX_DATAERR
         text = f"the relay refused {what}; nothing was sent, correct it first: {reply}"

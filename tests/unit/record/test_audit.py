@@ -5,8 +5,9 @@ import os
 import threading
 
 from relay.model.events import EVENT_NAMES, Event
-from relay.record.audit import Prettifier, json_line, rfc3339
+from relay.record.audit import json_line, rfc3339
 from relay.record.mirror import Mirror
+from relay.record.reading import Prettifier
 
 
 def event(**fields: object) -> Event:
@@ -32,8 +33,10 @@ def test_moments_have_microseconds_and_are_utc() -> None:
 
 
 def test_nothing_in_an_event_can_move_a_persons_cursor() -> None:
-    text = Prettifier(colors=False)(json_line(event(helo="\x1b[2Jevil\r\n")))
+    text = Prettifier(colors=False)(json_line(event(detail="\x1b[2Jevil\r\n", reply="\u202e")))
     assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.count("\n") == 1, "the detail, and nothing of its own line ends"
     assert "evil" in text
 
 

@@ -14,7 +14,7 @@ def test_every_event_that_is_told_is_described() -> None:
     functions = source.partition("def _of_message")[2]
     told = set(
         re.findall(
-            r'"((?:email|tenant|client|queue|store|config|relay|upstream|suppression|alert)\.\w+)"',
+            r'"((?:email|tenant|client|queue|store|config|relay|upstream|suppression|alert|test)\.\w+)"',
             functions,
         )
     )
