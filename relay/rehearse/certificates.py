@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _LIFE = datetime.timedelta(days=30)
+# How long ago an expired one did.
+_GONE = datetime.timedelta(days=1)
 # A clock that was set back a little must not make them invalid.
 _SLACK = datetime.timedelta(hours=1)
 _NAMES: tuple[x509.GeneralName, ...] = (
@@ -34,10 +36,11 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(_pem(self._certificate))
 
-    def server_context(self, name: str) -> ssl.SSLContext:
+    def server_context(self, name: str, *, expired: bool = False) -> ssl.SSLContext:
         """What a server on localhost shows: a certificate of its own, called ``name``."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_named(name), key.public_key(), _of_server())
+        life = -_GONE if expired else _LIFE
+        certificate = self._sign(_named(name), key.public_key(), _of_server(), life)
         file = self._folder / f"{name}.pem"
         file.touch(mode=0o600)
         file.write_bytes(_private_pem(key) + _pem(certificate))
@@ -52,8 +55,10 @@ class Authority:
         subject: x509.Name,
         key: ec.EllipticCurvePublicKey,
         extensions: list[tuple[x509.ExtensionType, bool]],
+        life: datetime.timedelta = _LIFE,
     ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
+        """``life`` from now; a negative one was over before now."""
+        until = datetime.datetime.now(datetime.UTC) + life
         signer = self._key.public_key()
         builder = (
             x509.CertificateBuilder()
@@ -61,8 +66,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SLACK)
-            .not_valid_after(now + _LIFE)
+            .not_valid_before(until - _LIFE - _SLACK)
+            .not_valid_after(until)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False

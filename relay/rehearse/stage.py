@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.rehearse.certificates import Authority
-from relay.rehearse.upstream import Upstream
+from relay.rehearse.upstream import Tls, Upstream
 
 _START_WITHIN_S = 20.0
 _STOP_WITHIN_S = 10.0
@@ -28,6 +28,9 @@ _VERB_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.02
 # Below Linux's range for outgoing connections, one of which could take the port before the relay.
 _PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+# What a relay on the stage may know of whoever started it. All else may hold secrets.
+_NEUTRAL = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "PYTHON", "VIRTUAL_ENV", "LD_LIBRARY")
 
 
 class StageError(Exception):
@@ -52,7 +55,7 @@ class Stage:
         self.folder = folder
         self.config_file = folder / "config.yaml"
         self.authority = Authority(folder)
-        self.port = _free_port()
+        self.port = free_port()
         self._log = folder / "relay.log"
         self._upstreams: list[Upstream] = []
         self._relay: Process | None = None
@@ -65,13 +68,14 @@ class Stage:
             for upstream in self._upstreams:
                 upstream.stop()
 
-    async def upstream(self, name: str, tls: str, users: tuple[str, ...]) -> Upstream:
+    async def upstream(self, name: str, tls: Tls, users: tuple[str, ...]) -> Upstream:
         """A listening upstream; each of its users has a password, in the file ``secret(user)``."""
         passwords = {user: self._new_secret(user) for user in users}
         upstream = Upstream(
             self.authority.server_context(name),
-            "starttls" if tls == "starttls" else "implicit",
+            tls,
             passwords,
+            expired=self.authority.server_context(name, expired=True),
         )
         self._upstreams.append(upstream)
         await upstream.start()
@@ -164,16 +168,18 @@ async def _end(process: Process) -> None:
 
 def _neutral(environ: Mapping[str, str]) -> dict[str, str]:
     """Without what is meant for an installed relay, or for whoever started us."""
-    foreign = ("RELAY_", "LISTEN_", "NOTIFY_", "CREDENTIALS_")
-    return {name: value for name, value in environ.items() if not name.startswith(foreign)}
+    return {name: value for name, value in environ.items() if name.startswith(_NEUTRAL)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on, and that no other stage of this process was given."""
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if port not in _given:
+            _given.add(port)
             return port
     raise StageError("no free port on 127.0.0.1 among a hundred tried")

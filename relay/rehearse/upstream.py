@@ -17,6 +17,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 # aiosmtpd logs command lines, AUTH among them, at its own levels: none of that is wanted.
 logging.getLogger("mail.log").disabled = True
 
+Tls = Literal["implicit", "starttls", "none"]
+
 _ANY_SIZE = 1 << 30
 # Left to its default, a line of a header section that is as long as RFC 5322 allows would not fit.
 _LINE_LENGTH = 1 << 16
@@ -41,28 +43,49 @@ class Received:
         return str(self._header.get(name, ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is amiss with an upstream, and at which step of the dialogue: nobody listens, the
+    certificate has expired, no login is taken, or MAIL or a message's final dot gets ``reply``; an
+    empty one is silence. With ``subject`` it is about that message alone."""
+
+    at: Literal["connect", "tls", "auth", "mail", "dot"]
+    reply: str = ""
+    subject: str = ""
+
+
 class Upstream:
-    """``start`` and ``stop`` as often as needed: it comes back on the port that it had."""
+    """``start`` and ``stop`` as often as needed: it comes back on the port that it had.
+
+    Without ``users`` nobody has to log in. ``expired`` is the context that shows an expired
+    certificate.
+    """
 
     def __init__(
         self,
         context: ssl.SSLContext,
-        tls: Literal["implicit", "starttls"],
+        tls: Tls,
         users: Mapping[str, str],
+        expired: ssl.SSLContext | None = None,
     ) -> None:
         self.tls = tls
         self.users = users
         self.port = 0
         self.received: list[Received] = []
+        self.fault: Fault | None = None
         self._context = context
+        self._expired = expired
         self._server: asyncio.Server | None = None
         self._sessions: set[_Session] = set()
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        context = self._context if self.tls == "implicit" else None
+        shown = self._shown
         self._server = await loop.create_server(
-            lambda: _Session(self, self._context), "127.0.0.1", self.port, ssl=context
+            lambda: _Session(self, shown),
+            "127.0.0.1",
+            self.port,
+            ssl=shown if self.tls == "implicit" else None,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -73,6 +96,20 @@ class Upstream:
             self._server = None
         for session in list(self._sessions):
             session.cut()
+
+    async def suffer(self, fault: Fault | None) -> None:
+        """From now on it has this fault, or none. Connections that are open are cut, so that it is
+        felt at once."""
+        self.stop()
+        self.fault = fault
+        if fault is None or fault.at != "connect":
+            await self.start()
+
+    @property
+    def _shown(self) -> ssl.SSLContext:
+        if self.fault and self.fault.at == "tls" and self._expired:
+            return self._expired
+        return self._context
 
     def message_about(self, subject: str) -> Received | None:
         """The message with this Subject, if it has come."""
@@ -88,7 +125,8 @@ class Upstream:
 
 
 class _Session(SMTP):
-    """aiosmtpd's server; AUTH is required, and is offered only under TLS."""
+    """aiosmtpd's server; where there are users AUTH is required, and is offered only under TLS, or
+    where there is to be none."""
 
     line_length_limit = _LINE_LENGTH
 
@@ -132,8 +170,10 @@ class _Session(SMTP):
     ) -> AuthResult:
         if not isinstance(login, LoginPassword):
             return AuthResult(success=False, handled=False)
-        right = self._upstream.users.get(login.login.decode()) == login.password.decode()
-        return AuthResult(success=right, handled=False, auth_data=login)
+        upstream = self._upstream
+        right = upstream.users.get(login.login.decode()) == login.password.decode()
+        revoked = upstream.fault is not None and upstream.fault.at == "auth"
+        return AuthResult(success=right and not revoked, handled=False, auth_data=login)
 
 
 class _Handler:
@@ -156,8 +196,10 @@ class _Handler:
         address: str | None,
         options: list[str],
     ) -> str:
-        if not session.authenticated:
+        if self._upstream.users and not session.authenticated:
             return "530 5.7.0 authentication required"
+        if refusal := await self._refusal("mail"):
+            return refusal
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 sender ok"
@@ -173,5 +215,18 @@ class _Handler:
             user=login.decode(),
             tls_version=server.tls_version,
         )
+        fault = self._upstream.fault
+        spared = fault and fault.subject and fault.subject != received.field("Subject")
+        if not spared and (refusal := await self._refusal("dot")):
+            return refusal
         self._upstream.received.append(received)
         return f"250 2.0.0 taken as number {len(self._upstream.received)}"
+
+    async def _refusal(self, step: str) -> str | None:
+        """None where nothing is amiss at this step. Silence lasts until the connection is cut."""
+        fault = self._upstream.fault
+        if fault is None or fault.at != step:
+            return None
+        if not fault.reply:
+            await asyncio.Event().wait()
+        return fault.reply
