@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -28,8 +29,10 @@ from relay.model.budget import Budget
 from relay.model.events import Event
 from relay.model.ports import Retention, Store, StoreError
 from relay.queue.sqlite.store import SqliteStore
-from relay.record.audit import Prettifier, json_line
+from relay.record.audit import json_line
 from relay.record.mirror import Mirror
+from relay.record.reading import Prettifier, wants_colours
+from relay.reload import Parts, Reloader
 from relay.route.plan import Snapshot
 from relay.route.tenancy import Tenancy
 
@@ -73,28 +76,35 @@ class App:
         # take responsibility
         keeper = Keeper(config, store, dispatcher, capacity)
         acceptance = Acceptance(config, keeper, tenancy, store, budget)
+        # take another configuration
+        parts = Parts(store, deliverer, herald, dispatcher, keeper, acceptance, budget)
+        reloader = Reloader(config, parts)
 
         besides = [
-            asyncio.create_task(self._keep_house(store)),
+            asyncio.create_task(self._keep_house(store, reloader)),
             asyncio.create_task(herald.run()),
+            asyncio.create_task(reloader.run()),
         ]
         try:
             herald.wake = dispatcher.wake
+            dispatcher.situation.reload_asked = reloader.ask
+            self._on_signal(signal.SIGHUP, reloader.ask, None, "config")
             await dispatcher.start()
             listeners = await acceptance.start()
             self._tell_started(store, listeners, recovered)
             await self._until_told_to_stop()
             store.tell(events.relay_stopping(self._stop_reason))
         finally:
-            await acceptance.stop(config.timeouts.drain)
-            await dispatcher.stop(config.timeouts.drain)
+            drain_s = reloader.config.timeouts.drain
+            await acceptance.stop(drain_s)
+            await dispatcher.stop(drain_s)
             deliverer.close()
             for task in besides:
                 task.cancel()
             store.tell(events.relay_stopped(store.usage.messages))
             await store.close()
             mirror.close()
-            for number in _STOP_SIGNALS:
+            for number in (*_STOP_SIGNALS, signal.SIGHUP):
                 asyncio.get_running_loop().remove_signal_handler(number)
 
     def _tell_started(self, store: Store, listeners: Sequence[str], recovered: int) -> None:
@@ -107,20 +117,24 @@ class App:
         gc.freeze()
 
     async def _until_told_to_stop(self) -> None:
-        loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, self.stop, number.name)
+            self._on_signal(number, self.stop, number.name)
         await self._stop.wait()
+
+    def _on_signal(self, number: signal.Signals, call: Callable[..., None], *given: Any) -> None:
+        asyncio.get_running_loop().add_signal_handler(number, call, *given)
 
     def stop(self, reason: str) -> None:
         """Ask it to stop; ``run`` returns when it has."""
         self._stop_reason = reason
         self._stop.set()
 
-    async def _keep_house(self, store: Store) -> None:
-        queue, audit = self._config.queue, self._config.audit
-        retention = Retention(queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes)
+    async def _keep_house(self, store: Store, reloader: Reloader) -> None:
         while True:
+            queue, audit = reloader.config.queue, reloader.config.audit
+            retention = Retention(
+                queue.keep_dead, queue.max_dead_bytes, audit.keep, audit.max_bytes
+            )
             try:
                 await store.purge(retention, time.time())
             except StoreError as error:
@@ -139,7 +153,7 @@ def serve(config: Config, store_path: Path) -> None:
 
 
 def _prettifier() -> Prettifier | None:
-    return Prettifier(colors=True) if sys.stdout.isatty() else None
+    return Prettifier(colors=wants_colours(sys.stdout)) if sys.stdout.isatty() else None
 
 
 def _mirrored(mirror: Mirror) -> Callable[[Sequence[tuple[Event, bytes]]], None]:

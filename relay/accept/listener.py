@@ -45,6 +45,11 @@ class Sessions:
         self._by_client: dict[str, int] = {}
         self._gone = asyncio.Event()
 
+    def configure(self, most: int, most_per_client: int) -> None:
+        """Other limits; the sessions there are stay."""
+        self._most = most
+        self._most_per_client = most_per_client
+
     def admit(self, session: Conversation) -> bool:
         """False where there are too many; a session that idles is ended to make room."""
         client = session.peer.text
@@ -95,8 +100,6 @@ class Surroundings:
 
     config: Config
     keeper: Keeper
-    tenancy: Tenancy
-    log: AuditLog
     budget: Budget
     sessions: Sessions
     users: Users
@@ -104,31 +107,36 @@ class Surroundings:
 
 
 class Listener:
-    """One entry of ``listen``; the sessions read their rules here."""
+    """One entry of ``listen``; the sessions read their rules here, also those that are under way
+    when they change."""
 
-    def __init__(self, listen: Listen, shared: Surroundings) -> None:
-        config = shared.config
+    def __init__(self, listen: Listen, shared: Surroundings, tenancy: Tenancy) -> None:
         self.loop = asyncio.get_running_loop()
-        self.hostname = config.hostname
-        self.auth = listen.auth
-        self.tenants = listen.tenants
-        self.idle_s = config.timeouts.session_idle
-        self.message_size = config.limits.message_size
-        self.recipients = config.limits.recipients
-        self.line_length = config.limits.line_length
         self.keeper = shared.keeper
-        self.tenancy = shared.tenancy
         self.budget = shared.budget
         self.sessions = shared.sessions
         self.users = shared.users
         self.gathering = shared.gathering
+        self.tenants = listen.tenants
+        self.implicit_tls = listen.tls == "implicit"
+        self._tls = _tls_context(listen)
         self._listen = listen
+        self._server: asyncio.Server | None = None
+        self.configure(listen, shared.config, tenancy)
+
+    def configure(self, listen: Listen, config: Config, tenancy: Tenancy) -> None:
+        """The rules of a configuration, whose entry for this address ``listen`` is. A session
+        tells by ``rules`` that they are others."""
+        self.rules = object()
+        self.tenancy = tenancy
+        self.auth = listen.auth
+        self.hostname = config.hostname
+        self.idle_s = config.timeouts.session_idle
+        self.message_size = config.limits.message_size
+        self.recipients = config.limits.recipients
+        self.line_length = config.limits.line_length
         self._aliases = {name.lower(): address for name, address in config.aliases.items()}
         self._admission = Admission(config.clients.networks)
-        context = _tls_context(listen)
-        self.implicit_tls = listen.tls == "implicit"
-        self.starttls_context = context if listen.tls == "starttls" else None
-        self._implicit_context = context if self.implicit_tls else None
         self._banner = Reply(220, None, f"{self.hostname} ESMTP")
         self._offers = (
             self.hostname,
@@ -138,7 +146,17 @@ class Listener:
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
         )
-        self._server: asyncio.Server | None = None
+
+    def renew_certificate(self) -> None:
+        """Sessions from here on see the certificate that the files hold now. Raises OSError (as
+        ssl.SSLError) where there is none, and keeps the one it has."""
+        if self._tls:
+            _tls_context(self._listen)
+            _present(self._tls, self._listen)
+
+    @property
+    def starttls_context(self) -> ssl.SSLContext | None:
+        return None if self.implicit_tls else self._tls
 
     async def start(self) -> str:
         """Binds and listens; returns the address. OSError where it can't, with what to do."""
@@ -149,7 +167,7 @@ class Listener:
                 self._listen.host,
                 self._listen.port,
                 family=family,
-                ssl=self._implicit_context,
+                ssl=self._tls if self.implicit_tls else None,
                 backlog=_BACKLOG,
             )
         except OSError as error:
@@ -232,27 +250,29 @@ class Listener:
 def _tls_context(listen: Listen) -> ssl.SSLContext | None:
     if listen.tls == "none":
         return None
-    assert listen.cert_file is not None
-    assert listen.key_file is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(listen.cert_file, listen.key_file)
+    _present(context, listen)
     return context
 
 
+def _present(context: ssl.SSLContext, listen: Listen) -> None:
+    assert listen.cert_file is not None
+    assert listen.key_file is not None
+    context.load_cert_chain(listen.cert_file, listen.key_file)
+
+
 class Acceptance:
-    """The accept room as a whole: start, stop taking, drain."""
+    """The accept room as a whole: start, change the rules, stop taking, drain."""
 
     def __init__(
         self, config: Config, keeper: Keeper, tenancy: Tenancy, log: AuditLog, budget: Budget
     ) -> None:
         limits = config.limits
-        self._timeouts = config.timeouts
+        self._tenancy = tenancy
         self._shared = Surroundings(
             config=config,
             keeper=keeper,
-            tenancy=tenancy,
-            log=log,
             budget=budget,
             sessions=Sessions(limits.sessions, limits.sessions_per_client),
             users=Users(config.clients.users),
@@ -262,8 +282,22 @@ class Acceptance:
 
     async def start(self) -> Sequence[str]:
         """Binds all of ``listen``; returns the addresses."""
-        self._listeners = [Listener(entry, self._shared) for entry in self._shared.config.listen]
+        shared = self._shared
+        self._listeners = [Listener(e, shared, self._tenancy) for e in shared.config.listen]
         return [await listener.start() for listener in self._listeners]
+
+    def renew_certificates(self) -> None:
+        """Raises OSError where a file doesn't hold what it should."""
+        for listener in self._listeners:
+            listener.renew_certificate()
+
+    def configure(self, config: Config, tenancy: Tenancy) -> None:
+        """Other rules, for the same addresses."""
+        limits = config.limits
+        self._shared.sessions.configure(limits.sessions, limits.sessions_per_client)
+        self._shared.users.configure(config.clients.users)
+        for listener, listen in zip(self._listeners, config.listen, strict=True):
+            listener.configure(listen, config, tenancy)
 
     async def stop(self, timeout: float) -> None:
         """No new sessions; those under way have ``timeout`` seconds."""

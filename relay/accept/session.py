@@ -41,6 +41,7 @@ class SmtpSession(Conversation):
         self._client_name = ""
         self._extended = False
         self._user: str | None = None
+        self._rules = listener.rules
         self._unknown_commands = 0
         self._auth_failures = 0
 
@@ -166,6 +167,9 @@ class SmtpSession(Conversation):
     def _mail(self, argument: str) -> None:
         if self._transaction:
             raise paths.CommandRefused(replies.NESTED_MAIL)
+        if self._rules is not self._listener.rules and not self._take_up_rules():
+            self.end(replies.RULES_CHANGED)
+            return
         if self._user is None and self._listener.needs_auth(self.peer):
             raise paths.CommandRefused(replies.AUTH_REQUIRED)
         mail = paths.read_mail(argument)
@@ -174,6 +178,12 @@ class SmtpSession(Conversation):
             raise paths.CommandRefused(refusal)
         self._transaction = Transaction(mail)
         self.say(replies.SENDER_OK)
+
+    def _take_up_rules(self) -> bool:
+        """After a reload: whether the client may go on, and for whom."""
+        self._rules = self._listener.rules
+        self.__dict__.pop("_bound", None)
+        return self._user is None or self._user in self._listener.users
 
     @cached_property
     def _bound(self) -> Bound:

@@ -27,6 +27,14 @@ class Users:
         self._executor: ThreadPoolExecutor | None = None
         self._waiting = 0
 
+    def configure(self, users: Mapping[str, User]) -> None:
+        """Others, or the same with other passwords: each has to show it once more."""
+        self._users = dict(users)
+        self._right.clear()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._users
+
     def tenants_of(self, name: str) -> tuple[str, ...]:
         return self._users[name].tenants
 
@@ -39,12 +47,15 @@ class Users:
             raise TooManyLoginsError
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "password")
-        loop = asyncio.get_running_loop()
+        loop, user = asyncio.get_running_loop(), self._users.get(name)
         self._waiting += 1
         try:
-            right = await loop.run_in_executor(self._executor, self._is_right, name, password)
+            right = await loop.run_in_executor(self._executor, _is_right, user, password)
         finally:
             self._waiting -= 1
+        if self._users.get(name) is not user:
+            # What was right a moment ago may be so no longer.
+            return False
         if right:
             self._right[name] = digest
         return right
@@ -53,15 +64,15 @@ class Users:
         if self._executor:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _is_right(self, name: str, password: bytes) -> bool:
-        import argon2
 
-        hasher = argon2.PasswordHasher()
-        user = self._users.get(name)
-        if user is None:
-            hasher.hash(password)
-            return False
-        try:
-            return hasher.verify(user.password_hash.reveal(), password)
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-            return False
+def _is_right(user: User | None, password: bytes) -> bool:
+    import argon2
+
+    hasher = argon2.PasswordHasher()
+    if user is None:
+        hasher.hash(password)
+        return False
+    try:
+        return hasher.verify(user.password_hash.reveal(), password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False

@@ -163,6 +163,8 @@ class MessageAttempt:
         gate = Gate(self._situation, planned.tenant, route, sender)
         left = route.recipients
         while left and not self._situation.stopping:
+            if self._situation.snapshot.generation != generation:
+                return {}
             most = gate.most_recipients
             some = left[:most]
             part = route if some == route.recipients else replace(route, recipients=some)
@@ -199,7 +201,8 @@ class MessageAttempt:
             leave = gate.enter()
             if not isinstance(leave, Ticket):
                 return leave
-            outcome = await self._tried(route, gate, leave)
+            with self._situation.under_way.handover():
+                outcome = await self._tried(route, gate, leave)
         finally:
             lane.release()
         spent = gate.spent(len(route.recipients)) if outcome.attempt.remote_mta else ()

@@ -24,12 +24,14 @@ from relay.dispatch.backlog import LOOK_AROUND_S, Backlog
 from relay.dispatch.handover import Packer
 from relay.dispatch.lane import Lane
 from relay.dispatch.lanes import Lanes
+from relay.dispatch.pauses import Change
 from relay.dispatch.situation import Situation, Watchman
 from relay.model.budget import Budget
 from relay.model.events import Event
 from relay.model.message import Ending, Message, Settlement
-from relay.model.ports import Also, Queue, StoreError
+from relay.model.ports import Also, Bound, Queue, StoreError
 from relay.route.plan import Snapshot
+from relay.route.tenancy import Tenancy
 
 diagnostics = structlog.get_logger("relay.dispatch")
 
@@ -53,7 +55,7 @@ class Dispatcher:
         self.situation = Situation(config, snapshot, queue, watchman, self._way_changed)
         self._lanes = Lanes(self.situation)
         self._backlog = Backlog(self.situation, queue, self._lanes, self._take)
-        packer = Packer(config, queue, deliverer, budget)
+        packer = Packer(queue, deliverer, budget)
         self._means = Means(self.situation, queue, packer, self._lanes, self._store)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unused: list[str] = []
@@ -65,6 +67,23 @@ class Dispatcher:
     async def start(self) -> None:
         await self.situation.begin()
         self._loop_task = asyncio.create_task(self._run(), name="dispatch")
+
+    def configure(self, config: Config, tenancy: Tenancy) -> Change:
+        """From the next attempt on; what has become of the pauses is to be carried out."""
+        change = self.situation.configure(config, tenancy)
+        self._lanes.configure()
+        self._way_changed(None)
+        return change
+
+    async def readmit(self) -> None:
+        """Queued mail becomes that of the tenants that its senders have now. Raises StoreError."""
+        tenancy = self.situation.snapshot.tenancy
+
+        def tenant_of(reverse_path: str, header_from: str, bound: Bound) -> str:
+            return tenancy.find(reverse_path, header_from, bound)[0] or ""
+
+        if await self._queue.readmit(tenancy.identity, tenant_of):
+            self._way_changed(None)
 
     async def stop(self, timeout: float) -> None:
         """Nothing new is tried; what is under way has ``timeout`` seconds, then it is cut, and

@@ -35,6 +35,7 @@ class Gate:
         self._tenant = tenant
         self._sender = sender
         self._upstream = route.upstream
+        self._most = situation.config.upstreams[route.upstream].limits.recipients
         self._subjects: Sequence[Subject] = situation.rates.subjects(
             route.upstream, tenant, by_default=route.kind == "default"
         )
@@ -42,7 +43,7 @@ class Gate:
     @property
     def most_recipients(self) -> int:
         """More at once would break a limit by themselves."""
-        most = self._situation.config.upstreams[self._upstream].limits.recipients
+        most = self._most
         for subject in self._subjects:
             most = min(most, subject.most_recipients or most)
         return most

@@ -5,14 +5,14 @@ header section under the route's identity; and has it handed over.
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
-from relay.config.schema import Config, Upstream
-from relay.deliver.pool import Deliverer
+from relay.config.schema import Upstream
+from relay.deliver.pool import Pool
 from relay.deliver.transaction import Handover
 from relay.model import header as headers
 from relay.model.budget import Budget
-from relay.model.message import Message, Recipient
-from relay.model.ports import Queue
+from relay.model.message import Content, Message, Recipient
 from relay.model.result import Attempt
 from relay.route.identity import changes_header, header_under, reverse_path_under
 from relay.route.plan import Route
@@ -20,9 +20,20 @@ from relay.route.plan import Route
 _PIECE_BYTES = 256 << 10
 
 
+class Contents(Protocol):
+    """Where the octets of a message are read; a ``Queue`` is one."""
+
+    def read(self, queue_id: str, content: Content) -> AsyncIterator[bytes]: ...
+
+
+class Pools(Protocol):
+    """The way to each upstream, by its name; a ``Deliverer`` is one."""
+
+    def __getitem__(self, upstream: str, /) -> Pool: ...
+
+
 class Packer:
-    def __init__(self, config: Config, queue: Queue, deliverer: Deliverer, budget: Budget) -> None:
-        self._config = config
+    def __init__(self, queue: Contents, deliverer: Pools, budget: Budget) -> None:
         self._deliverer = deliverer
         self._queue = queue
         self._budget = budget
@@ -32,14 +43,17 @@ class Packer:
     ) -> Attempt:
         """Content that lies in the store is read before the upstream is asked for anything. Raises
         StoreError where it can't be."""
+        assert route.upstream is not None
+        # Before anything is waited for: a reload meanwhile may take the upstream away.
+        pool = self._deliverer[route.upstream]
         content = message.content
         if content.chunks is not None or content.spool is not None:
-            return await self._deliver(message, route, recipients)
+            return await self._deliver(message, route, recipients, pool)
         await self._budget.take(content.size)
         try:
             chunks = [piece async for piece in self._queue.read(message.queue_id, content)]
             message = replace(message, content=replace(content, chunks=tuple(chunks)))
-            return await self._deliver(message, route, recipients)
+            return await self._deliver(message, route, recipients, pool)
         finally:
             self._budget.give(content.size)
 
@@ -53,10 +67,9 @@ class Packer:
         return head[: message.content.header_size]
 
     async def _deliver(
-        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
+        self, message: Message, route: Route, recipients: tuple[Recipient, ...], pool: Pool
     ) -> Attempt:
-        assert route.upstream is not None
-        upstream = self._config.upstreams[route.upstream]
+        upstream = pool.upstream
         sender = reverse_path_under(route.identity, message.reverse_path)
         edits = _edits(upstream, message, recipients, null=not sender)
         if not sender and upstream.null_sender != "keep":
@@ -69,7 +82,7 @@ class Packer:
             smtputf8=message.smtputf8,
             content=partial(self._octets, message, route, edits),
         )
-        return await self._deliverer.hand_over(route.upstream, handover)
+        return await pool.hand_over(handover)
 
     async def _octets(self, message: Message, route: Route, edits: bytes) -> AsyncIterator[bytes]:
         """The content in wire form, its header section as it leaves."""

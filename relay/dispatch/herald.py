@@ -61,6 +61,13 @@ class Herald:
         # Told when there is a message in the queue.
         self.wake: Callable[[], None] = lambda: None
 
+    def configure(self, config: Config) -> None:
+        """Others are told, or by other ways."""
+        self._config = config
+        addressing = addressing_of(config)
+        self._alarm.configure(config.alerts.gather, addressing)
+        self._withheld.configure(addressing)
+
     # -- situation.Watchman
 
     def note(self, incident: Incident) -> None:

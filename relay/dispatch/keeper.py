@@ -49,6 +49,9 @@ class Capacity:
         self._shares_at = float("-inf")
         self._known_shares: Mapping[str, Share] = {}
 
+    def configure(self, limits: QueueLimits) -> None:
+        self._limits = limits
+
     def refusal(self, usage: Usage, size: int) -> Reply | None:
         """Why a message of about ``size`` octets can't be taken now; told once a minute."""
         for limit, value, allowed in (
@@ -129,6 +132,10 @@ class Keeper:
         self._capacity = capacity
         self._adding_bytes = 0
 
+    def configure(self, config: Config) -> None:
+        self._tenants = config.tenants
+        self._capacity.configure(config.queue)
+
     def refusal(self, size: int) -> Reply | None:
         return self._capacity.refusal(self._store.usage, size)
 
@@ -144,7 +151,10 @@ class Keeper:
         refusal = await self._capacity.share_refusal(self._store, message, size)
         if refusal:
             return refusal
-        acknowledgement = self._acknowledgement(message, client)
+        tenant = self._tenants.get(message.tenant)
+        acknowledgement = None
+        if tenant and tenant.acknowledge.mode == "relayed":
+            acknowledgement = Acknowledgement(client)
         self._adding_bytes += message.content.size
         try:
             event = events.email_accepted(message)
@@ -155,13 +165,6 @@ class Keeper:
         finally:
             self._adding_bytes -= message.content.size
         queued = Reply(250, "2.0.0", f"Ok: queued as {message.queue_id}")
-        if acknowledgement is None:
+        if tenant is None or acknowledgement is None:
             return queued
-        within_s = self._tenants[message.tenant].acknowledge.within
-        return acknowledgement.wait(within_s, otherwise=queued)
-
-    def _acknowledgement(self, message: Message, client: Client) -> Acknowledgement | None:
-        tenant = self._tenants.get(message.tenant)
-        if tenant is None or tenant.acknowledge.mode != "relayed":
-            return None
-        return Acknowledgement(client)
+        return acknowledgement.wait(tenant.acknowledge.within, otherwise=queued)

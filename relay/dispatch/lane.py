@@ -36,8 +36,8 @@ class Lane:
     """
 
     def __init__(self, connections: int) -> None:
-        self._free = connections
-        self._most_in_line = max(_IN_LINE_AT_LEAST, _IN_LINE_PER_CONNECTION * connections)
+        self._connections = self._free = connections
+        self._most_in_line = _most_in_line(connections)
         self._line: list[_Waiter] = []
         self._order = count()
         self._closed = False
@@ -88,8 +88,19 @@ class Lane:
                 self.release()
             raise
 
+    def resize(self, connections: int) -> None:
+        """As many at once from now on; whoever has a turn keeps it."""
+        more, self._connections = connections - self._connections, connections
+        self._most_in_line = _most_in_line(connections)
+        self._free += min(more, 0)
+        for _ in range(more):
+            self.release()
+
     def release(self) -> None:
         """Hands the turn to the first in line."""
+        if self._free < 0:
+            self._free += 1
+            return
         while self._line:
             waiter = heapq.heappop(self._line)
             if not waiter.turn.done():
@@ -121,6 +132,10 @@ class Lane:
         """No more turns, for anybody."""
         self._closed = True
         self.send_home()
+
+
+def _most_in_line(connections: int) -> int:
+    return max(_IN_LINE_AT_LEAST, _IN_LINE_PER_CONNECTION * connections)
 
 
 def _resolve(waiting: asyncio.Future[bool]) -> None:

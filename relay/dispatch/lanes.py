@@ -13,11 +13,22 @@ MOST_IN_MEMORY = 2000
 class Lanes:
     def __init__(self, situation: Situation) -> None:
         self._situation = situation
-        upstreams = situation.config.upstreams
-        self._lanes = {name: Lane(u.limits.connections) for name, u in upstreams.items()}
+        self._lanes: dict[str, Lane] = {}
+        self.configure()
         # Messages without any way are looked at one by one, each on its own schedule.
         self._no_way = Lane(1)
         self.members = 0
+
+    def configure(self) -> None:
+        """Lanes for the upstreams of the present configuration; who stands in another line is sent
+        home."""
+        former, self._lanes = self._lanes, {}
+        for name, upstream in self._situation.config.upstreams.items():
+            lane = former.pop(name, None) or Lane(upstream.limits.connections)
+            lane.resize(upstream.limits.connections)
+            self._lanes[name] = lane
+        for lane in former.values():
+            lane.close()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter((*self._lanes.values(), self._no_way))
@@ -49,9 +60,12 @@ class Lanes:
 
     def send_home(self, upstreams: Sequence[str] | None) -> None:
         """Whoever stands in line asks anew; of these upstreams, or of all."""
-        for lane in self if upstreams is None else [self._lanes[name] for name in upstreams]:
+        for lane in self if upstreams is None else self._known(upstreams):
             lane.send_home()
 
     def close(self) -> None:
         for lane in self:
             lane.close()
+
+    def _known(self, upstreams: Sequence[str]) -> list[Lane]:
+        return [self._lanes[name] for name in upstreams if name in self._lanes]

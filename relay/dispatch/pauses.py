@@ -8,7 +8,7 @@ Unix seconds.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay.model.causes import Cause, Scope
@@ -84,6 +84,24 @@ class Pauses:
 
     def __bool__(self) -> bool:
         return bool(self._pauses or self._resting)
+
+    def configure(self, schedule: Schedule, known: Collection[str]) -> Change:
+        """A new configuration with the upstreams ``known``; pauses on others end."""
+        self._schedule = schedule
+        gone = [pause for pause in self._pauses.values() if pause.held.upstream not in known]
+        self._forget([pause.held for pause in gone])
+        return Change(ended=gone)
+
+    def try_now(self, upstreams: Collection[str], now: float) -> Change:
+        """What was in their way may have been mended: they are probed at once, but for those that
+        a person has paused."""
+        changed = [
+            replace(pause, until=now)
+            for pause in self._pauses.values()
+            if pause.held.upstream in upstreams and not pause.by_hand
+        ]
+        self._pauses.update({pause.held: pause for pause in changed})
+        return Change(changed=changed)
 
     # -- before a handover
 
@@ -277,12 +295,15 @@ class Pauses:
         they have resumed is open at once."""
         gone = [held for held in self._pauses if held not in stored]
         by_hand = {h: p for h, p in stored.items() if p.by_hand and self._pauses.get(h) != p}
-        for held in gone:
+        self._forget(gone)
+        self._pauses.update(by_hand)
+        return bool(gone or by_hand)
+
+    def _forget(self, ended: Iterable[Held]) -> None:
+        for held in ended:
             del self._pauses[held]
             self._suspects.pop(held.upstream, None)
             self._refused.pop(Held(held.upstream, held.tenant), None)
-        self._pauses.update(by_hand)
-        return bool(gone or by_hand)
 
     def begin_with(self, stored: Mapping[Held, Pause], now: float) -> None:
         """A new life: what was paused in the former one is probed at once, since a restart may

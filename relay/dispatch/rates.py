@@ -106,6 +106,7 @@ class Subject:
 
     def __init__(self, name: str, rates: Rates, counts: str, day_counts: str) -> None:
         self.name = name
+        self.setting = (rates, counts, day_counts)
         self._spent: dict[bool, dict[int, int]] = {False: {}, True: {}}
         self._logs: list[_Log] = []
         self._quotas: list[_Slots] = []
@@ -153,6 +154,17 @@ class Subject:
     def load(self, spent: Spent, *, per_recipient: bool) -> None:
         self._spent[per_recipient][spent.slot] = spent.count
 
+    def succeeding(self, former: "Subject | None") -> "Subject":
+        """Goes on counting where that of a former configuration stopped; the short windows begin
+        anew where the limits are others."""
+        if former is None:
+            return self
+        if former.setting == self.setting:
+            return former
+        for per_recipient, slots in former._spent.items():
+            self._spent[per_recipient].update(slots)
+        return self
+
 
 def slot_of(now: float) -> int:
     return int(now // SLOT_S)
@@ -162,10 +174,19 @@ class RateLimits:
     """``subjects`` says which limits a way has; they are asked together."""
 
     def __init__(self, config: Config) -> None:
-        self._per_tenant = config.default.per_tenant if config.default else Rates()
         self._tenants: dict[str, Subject] = {}
+        self._subjects: dict[str, Subject] = {}
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Other limits; what was spent stays spent."""
+        self._per_tenant = config.default.per_tenant if config.default else Rates()
         self._subjects = {
-            name: _of_upstream(name, upstream.limits) for name, upstream in config.upstreams.items()
+            name: _of_upstream(name, upstream.limits).succeeding(self._subjects.get(name))
+            for name, upstream in config.upstreams.items()
+        }
+        self._tenants = {
+            name: self._new(name).succeeding(former) for name, former in self._tenants.items()
         }
         self._caps_tenants = bool(self._on_default("").windows)
 
@@ -179,11 +200,12 @@ class RateLimits:
     def _on_default(self, tenant: str) -> Subject:
         subject = self._tenants.get(tenant)
         if subject is None:
-            # One message to many is no way around a tenant's cap, whatever the provider counts.
-            name = f"default/{tenant}"
-            subject = Subject(name, self._per_tenant, "recipients", "recipients")
-            self._tenants[tenant] = subject
+            subject = self._tenants[tenant] = self._new(tenant)
         return subject
+
+    def _new(self, tenant: str) -> Subject:
+        # One message to many is no way around a tenant's cap, whatever the provider counts.
+        return Subject(f"default/{tenant}", self._per_tenant, "recipients", "recipients")
 
     def load(self, spent: Iterable[Spent]) -> None:
         """What was spent in a former life. Recipients are stored under the subject's name with

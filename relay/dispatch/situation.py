@@ -4,7 +4,7 @@ spent. It takes in what administrators change, and stores what becomes of the pa
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import structlog
 from relay.config.schema import Config
 from relay.dispatch.pauses import Change, Pauses, Ticket
 from relay.dispatch.rates import SLOT_S, RateLimits, slot_of
+from relay.dispatch.under_way import UnderWay
 from relay.model import events
 from relay.model.message import Kind, Message
 from relay.model.notice import Incident, IncidentKind
@@ -22,6 +23,7 @@ from relay.model.result import Attempt
 from relay.model.retry import Schedule
 from relay.route.classes import Facts, class_of, classes_key
 from relay.route.plan import Plan, Snapshot, classes_apart, plan, upstreams_of_tenant
+from relay.route.tenancy import Tenancy
 
 diagnostics = structlog.get_logger("relay.dispatch")
 
@@ -43,6 +45,11 @@ class Watchman(Protocol):
         """How many recipients of an attempt were relayed, and how many were not."""
 
 
+def _schedules(config: Config) -> dict[str, Schedule]:
+    """By class."""
+    return {name: one.retry_from(config.retry).schedule for name, one in config.classes.items()}
+
+
 class Situation:
     """``stopping``: nothing new is tried. ``changed`` is told the upstreams of which some way has
     been closed, or None where any way may have opened."""
@@ -55,24 +62,37 @@ class Situation:
         watchman: Watchman,
         changed: Callable[[Sequence[str] | None], None],
     ) -> None:
-        self.config = config
         self.snapshot = snapshot
         self.pauses = Pauses(config.retry.schedule)
         self.rates = RateLimits(config)
-        self.classes_key = classes_key(config)
+        self.under_way = UnderWay(queue)
         self.watchman = watchman
         self.stopping = False
+        # Told the number of the request, and who makes it.
+        self.reload_asked: Callable[[int, str], None] = lambda request, actor: None
+        self._reloads = 0
         self._queue = queue
         self._changed = changed
-        self._schedules = {
-            name: one.retry_from(config.retry).schedule for name, one in config.classes.items()
-        }
+        self._unsaved = Change()
+        self._read(config)
+
+    def _read(self, config: Config) -> None:
+        self.config = config
+        self.classes_key = classes_key(config)
+        self._schedules = _schedules(config)
         self._perishable = {
             name
             for name, one in config.classes.items()
             if one.give_up_after is not None or one.retry.give_up_after is not None
         }
-        self._unsaved = Change()
+
+    def configure(self, config: Config, tenancy: Tenancy) -> Change:
+        """From the next attempt on. What has become of the pauses is to be carried out."""
+        self._read(config)
+        toggles = self.snapshot.toggles
+        self.snapshot = Snapshot(config, tenancy, toggles, self.snapshot.generation + 1)
+        self.rates.configure(config)
+        return self.pauses.configure(config.retry.schedule, config.upstreams)
 
     async def begin(self) -> None:
         """Take up what a former life left. Raises StoreError."""
@@ -83,14 +103,21 @@ class Situation:
             for pause in self.pauses:
                 self._note_paused(pause)
             self.snapshot = self.snapshot.with_toggles(orders.toggles)
+            self.under_way.begin(orders.generation)
+            self._reloads = orders.reload_asked
+        await self.apply_classes(self.config)
+        self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
+
+    async def apply_classes(self, config: Config) -> None:
+        """What a configuration makes of the mail that is queued. Raises StoreError."""
+        schedules = _schedules(config)
         await self._queue.apply_classes(
             {
-                name: Treatment(_PRIORITIES[one.priority], self._schedules[name].give_up_after_s)
-                for name, one in self.config.classes.items()
+                name: Treatment(_PRIORITIES[one.priority], schedules[name].give_up_after_s)
+                for name, one in config.classes.items()
             },
-            Treatment(_PRIORITIES["normal"], self.config.retry.give_up_after),
+            Treatment(_PRIORITIES["normal"], config.retry.give_up_after),
         )
-        self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
 
     def refresh(self) -> bool:
         """Take in what an administrator has changed; whether there was anything."""
@@ -106,7 +133,11 @@ class Situation:
         for pause in gone:
             self._note_resumed(pause)
         self.snapshot = self.snapshot.with_toggles(orders.toggles)
+        self.under_way.generation = orders.generation
         self._changed(None)
+        if orders.reload_asked > self._reloads:
+            self._reloads = orders.reload_asked
+            self.reload_asked(orders.reload_asked, orders.reload_actor)
         return True
 
     # -- ways
@@ -189,6 +220,9 @@ class Situation:
 
     async def note_attempt(self, ticket: Ticket, message: Message, attempt: Attempt) -> None:
         """What a handover says about its way."""
+        if ticket.upstream not in self.config.upstreams:
+            self.pauses.give_back(ticket)  # a reload has removed it meanwhile
+            return
         change = self.pauses.note(
             ticket,
             message.queue_id,
@@ -199,11 +233,24 @@ class Situation:
         if change:
             await self.carry_out(change)
 
+    async def try_now(self, upstreams: Collection[str]) -> None:
+        """What was in their way may have been mended."""
+        await self.carry_out(self.pauses.try_now(upstreams, time.time()))
+        self._changed(None)
+
     async def sweep(self) -> None:
         """What time alone has ended."""
-        change = self.pauses.sweep(time.time())
+        now = time.time()
+        change = self.pauses.sweep(now)
         if change or self._unsaved:
             await self.carry_out(change)
+        await self._end_toggles(now)
+        await self.under_way.report()
+
+    async def _end_toggles(self, now: float) -> None:
+        untils = (toggle.until for toggle in self.snapshot.toggles.values())
+        if any(until is not None and until <= now for until in untils):
+            await self._queue.end_toggles(now)
 
     async def carry_out(self, change: Change) -> None:
         """Stored and told; kept for later where the store can't take it now, since the pauses in

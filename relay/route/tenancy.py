@@ -4,6 +4,7 @@ Exact sender, then domain, then the longest wildcard; three kinds of dictionary 
 the number of tenants.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ class Tenancy:
                     _claim(self._wildcards, domain[2:], tenant.name)
                 else:
                     _claim(self._domains, domain, tenant.name)
+
+    @property
+    def identity(self) -> str:
+        """The same for every tenancy in which each sender is of the same tenant."""
+        claims = [sorted(some.items()) for some in (self._senders, self._domains, self._wildcards)]
+        return hashlib.blake2b(repr(claims).encode(), digest_size=16).hexdigest()
 
     def sender_refusal(self, reverse_path: str, bound: Bound) -> Reply | None:
         if bound is None or len(bound) == 1:

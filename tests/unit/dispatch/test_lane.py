@@ -105,3 +105,20 @@ def test_every_lane_and_every_tenant_has_room_of_its_own() -> None:
     for _ in range(64):
         lane.leave("a")
     assert lane.room("a", 0, 2000) == 64
+
+
+async def test_a_lane_that_grows_lets_more_go_and_one_that_shrinks_takes_no_turn_away() -> None:
+    lane = Lane(1)
+    assert await lane.acquire("a", 1)
+    waiting = [asyncio.create_task(lane.acquire("a", 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    lane.resize(3)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, True, False]
+    lane.resize(1)
+    for _ in range(2):
+        lane.release()
+        await asyncio.sleep(0)
+        assert not waiting[2].done()
+    lane.release()
+    assert await waiting[2]

@@ -268,3 +268,19 @@ def test_the_null_sender_is_a_sender_of_its_own(world: World) -> None:
     world.try_(SENDER, sender="<>", tenant="")
     assert not world.closed()
     assert not world.closed(tenant="", sender="x@y.example")
+
+
+def test_upstreams_that_a_reload_takes_away_are_held_back_no_more(world: World) -> None:
+    world.try_(REFUSED, connected=False)
+    assert held(world.pauses.configure(SCHEDULE, ["other"]).ended) == [UP]
+    assert not world.pauses
+
+
+def test_what_was_mended_is_tried_at_once_but_for_what_a_person_has_paused(world: World) -> None:
+    world.try_(REFUSED, connected=False)
+    by_hand = Pause(WAY, world.now, None, actor="dana", reason="moving")
+    world.pauses.take_in({UP: next(iter(world.pauses)), WAY: by_hand})
+    assert world.closed(tenant="globex")
+    assert held(world.pauses.try_now(["up"], world.now).changed) == [UP]
+    assert not world.closed(tenant="globex")
+    assert world.closed(tenant="acme")

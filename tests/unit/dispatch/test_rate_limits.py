@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.bounds import UpstreamLimits
-from relay.dispatch.rates import SLOT_S, Subject, longest_wait, slot_of, spend, spent
+from relay.config.schema import Config
+from relay.dispatch.rates import SLOT_S, RateLimits, Subject, longest_wait, slot_of, spend, spent
 from relay.model.ports import Spent
 
 NOON = 1_700_006_400.0 - 1_700_006_400.0 % SLOT_S
@@ -117,3 +118,34 @@ def test_a_second_never_holds_more_than_it_may(limit: int, steps: list[tuple[flo
             assert now < wait.until <= now + 1
     for start, _ in gone:
         assert sum(n for at, n in gone if start <= at < start + 1) <= limit
+
+
+def config_of(limits: dict[str, object]) -> Config:
+    return Config.model_validate(
+        {
+            "upstreams": {"up": {"host": "mail.example", "limits": limits}},
+            "default": {"upstream": "up", "per_tenant": {"per_hour": 1}},
+        },
+        by_alias=True,
+        by_name=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "goes"),
+    [
+        ({"per_minute": 1}, {"per_minute": 1}, False),
+        ({"per_day": 5}, {"per_day": 1}, False),
+        ({"per_day": 1}, {"per_day": 2}, True),
+    ],
+)
+def test_what_was_spent_before_a_reload_stays_spent(
+    old: dict[str, object], new: dict[str, object], goes: bool
+) -> None:
+    limits = RateLimits(config_of(old))
+    spend(limits.subjects("up", "acme", by_default=True), 1, NOON)
+    limits.configure(config_of(new))
+    of_upstream = limits.subjects("up", "acme", by_default=False)
+    assert (longest_wait(of_upstream, 1, NOON) is None) == goes
+    of_default = limits.subjects("up", "acme", by_default=True)
+    assert longest_wait(of_default, 1, NOON) is not None, "the tenant's hour is used up"
