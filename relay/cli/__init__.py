@@ -3,38 +3,26 @@
 Status 0: fine; 1: the thing asked about is wrong; 2: usage; 78: configuration.
 """
 
+import errno
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Annotated, NoReturn
 
 import typer
 
 from relay import __version__
-from relay.cli import (
-    audit,
-    check,
-    config,
-    dead,
-    demo,
-    queue,
-    route,
-    status,
-    suppress,
-    tenant,
-    upstream,
-)
 from relay.cli.access import Trouble, config_file
 from relay.cli.options import examples
+from relay.cli.suggesting import Verbs
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain help and plain tracebacks: rich takes longer to import than most verbs to run.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# One file each, in the order of --help. Only the one that is asked for is read: all of them take
+# longer than most verbs.
+_FILES = ("reload", "demo", "check", "test", "doctor", "drill", "route", "status", "queue", "dead",
+          "tenant", "upstream", "suppress", "audit", "providers", "config", "completion",
+          "secret")  # fmt: skip
+_GROUPS = frozenset({"queue", "dead", "tenant", "upstream", "suppress", "config", "secret"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,12 +31,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A letter that the terminal's encoding lacks must not end a listing.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(arguments, prog_name="relay")
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        program(_verb_in(words))(words, prog_name="relay")
     except Trouble as trouble:
-        print(f"relay: {trouble}", file=sys.stderr)
-        sys.exit(1)
+        _complain(str(trouble))
+    except OSError as error:
+        if error.filename is None:
+            _drop_output()
+        _complain(_in_words(error))
     finally:
         _flush()
+
+
+def program(verb: str | None = None) -> typer.Typer:
+    """All that there is, or no more than what ``verb`` needs, where that is one."""
+    app = typer.Typer(
+        cls=Verbs,
+        no_args_is_help=True,
+        add_completion=False,
+        # Plain help and plain tracebacks: rich takes longer to import than most verbs to run.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(relay)
+    app.command(epilog=examples("relay serve", "relay --config ./config.yaml serve"))(serve)
+    for name in [verb] if verb in _FILES else _FILES:
+        group = import_module(f"relay.cli.{name}").app
+        app.add_typer(group, name=name if name in _GROUPS else None)
+    return app
+
+
+def _verb_in(words: Iterable[str]) -> str | None:
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--config":
+            next(remaining, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _show_version(asked: bool) -> None:
@@ -57,7 +78,6 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def relay(
     context: typer.Context,
     config: Annotated[
@@ -77,7 +97,6 @@ def relay(
     context.obj = config
 
 
-@app.command(epilog=examples("relay serve", "relay --config ./config.yaml serve"))
 def serve(context: typer.Context) -> None:
     """Run in the foreground until told to stop.
 
@@ -88,17 +107,14 @@ def serve(context: typer.Context) -> None:
     raise typer.Exit(serve(config_file(context)))
 
 
-app.add_typer(demo.app)
-app.add_typer(check.app)
-app.add_typer(route.app)
-app.add_typer(status.app)
-app.add_typer(queue.app, name="queue")
-app.add_typer(dead.app, name="dead")
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(upstream.app, name="upstream")
-app.add_typer(suppress.app, name="suppress")
-app.add_typer(audit.app)
-app.add_typer(config.app, name="config")
+def _complain(text: str) -> NoReturn:
+    print(f"relay: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _in_words(error: OSError) -> str:
+    """What has no name is standard output: the verbs name every file that they open."""
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"
 
 
 def _flush() -> None:
@@ -107,5 +123,12 @@ def _flush() -> None:
         return
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _drop_output()
+        if error.errno != errno.EPIPE:
+            _complain(_in_words(error))
+
+
+def _drop_output() -> None:
+    """What could not be written would be tried again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

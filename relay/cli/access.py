@@ -37,10 +37,27 @@ def config_file(context: typer.Context) -> Path | None:
 
 def configuration(context: typer.Context) -> "Config":
     """All that is wrong with it is told, and ends the verb with status 78."""
-    from relay.config import ConfigError, load
+    from relay.config import load
+
+    with problems_told():
+        return load(*sources(context))
+
+
+def sources(context: typer.Context) -> tuple[Path | None, Mapping[str, str]]:
+    """The file and the variables, the service's own among them, that ``configuration`` is of."""
+    from relay.config.location import environ_of_verbs, find_config_file
+
+    environ = environ_of_verbs(context.obj, os.environ)
+    return find_config_file(context.obj, environ), environ
+
+
+@contextmanager
+def problems_told() -> Iterator[None]:
+    """All that is wrong with a configuration is told, and ends the verb with status 78."""
+    from relay.config import ConfigError
 
     try:
-        return load(config_file(context), os.environ)
+        yield
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -50,11 +67,17 @@ def configuration(context: typer.Context) -> "Config":
 @contextmanager
 def store(config: "Config") -> Iterator["Administration"]:
     """The store, whether a relay runs or not. What it can't do is Trouble, in its own words."""
+    with store_at(store_path(config)) as administration:
+        yield administration
+
+
+@contextmanager
+def store_at(path: Path) -> Iterator["Administration"]:
     from relay.model.ports import StoreError
     from relay.queue.sqlite.admin import Administration
 
     try:
-        with Administration(store_path(config), render=_line) as administration:
+        with Administration(path, render=_line) as administration:
             yield administration
     except StoreError as error:
         raise Trouble(str(error)) from error
@@ -106,6 +129,14 @@ def named(kind: str, name: str, known: Mapping[str, _NamedT]) -> _NamedT:
 
         raise Trouble(f'no {kind} named "{name}"{did_you_mean(name, known)}')
     return known[name]
+
+
+def check_tenant(config: "Config", tenant: str | None, found: object) -> None:
+    """Trouble where nothing was ``found`` of a tenant that the configuration does not have: it was
+    misspelt, and would look as if all were well. One that has been removed may still be asked
+    for what it left."""
+    if tenant and not found:
+        named("tenant", tenant, config.tenants)
 
 
 def actor() -> str:

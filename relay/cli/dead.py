@@ -1,13 +1,11 @@
 """``relay dead``: what gave up, and why; how it gets another chance, or goes."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from relay.cli import access, listing, options, output, picking, showing
-from relay.cli.access import Trouble
+from relay.cli import access, listing, options, output, picking, progress, showing
 
 app = options.group("Dead letters: what gave up, why, and what to do with it.")
 
@@ -26,7 +24,9 @@ def list_(
 
     Messages that will not be tried again by themselves, with cause and reply.
     """
-    with access.store(access.configuration(context)) as store:
+    config = access.configuration(context)
+    with access.store(config) as store:
+        access.check_tenant(config, tenant, any(store.messages(True, tenant, limit=1)))
         listed = picking.having(cause, store.messages(dead=True, tenant=tenant))
         if as_json:
             output.json_lines(map(listing.row, listed))
@@ -64,7 +64,9 @@ def retry(
     They go to those recipients alone who have not got them, and may grow as old as new ones.
     """
     picked = picking.Picked(queue_ids, tenant, cause, everything)
-    with access.store(access.configuration(context)) as store:
+    config = access.configuration(context)
+    with access.store(config) as store:
+        access.check_tenant(config, tenant, any(store.messages(True, tenant, limit=1)))
         picking.retry(store, picked, dead=True)
 
 
@@ -94,13 +96,14 @@ def export(
     if len(queue_ids) > 1 and not (to and to.is_dir()):
         raise typer.BadParameter("name a directory for several messages", param_hint="--to")
     with access.store(access.configuration(context)) as store:
-        for queue_id in picking.named(store, queue_ids, dead=True):
+        named = picking.named(store, queue_ids, dead=True)
+        for queue_id in progress.told(named, "messages"):
             octets = showing.unstuffed(store.content(queue_id))
             if to is None:
                 for piece in octets:
                     output.raw(piece)
             else:
-                _save(octets, to / f"{queue_id}.eml" if to.is_dir() else to)
+                showing.save(octets, to / f"{queue_id}.eml" if to.is_dir() else to)
 
 
 @app.command(epilog=options.examples("relay dead drop 0C5Q2J7XKM3ZA"))
@@ -111,10 +114,3 @@ def drop(context: typer.Context, queue_ids: options.QueueIds) -> None:
     """
     with access.store(access.configuration(context)) as store:
         picking.drop(store, queue_ids, dead=True)
-
-
-def _save(octets: Iterable[bytes], file: Path) -> None:
-    try:
-        showing.save(octets, file)
-    except OSError as error:
-        raise Trouble(f"{file}: {error.strerror}") from error

@@ -2,19 +2,17 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO
 
-from relay.cli import output
+from relay.cli import output, progress
 from relay.cli.access import Trouble
 from relay.cli.suppression_csv import Read
 from relay.model.suppression import Suppression
 
 STANDARD_INPUT = 0
-_TOLD_EVERY_S = 0.5
 
 
 @dataclass(slots=True)
@@ -25,12 +23,10 @@ class Taken:
     rows: int = 0
     bad: int = 0
     not_meant: int = 0
-    _told_at: float = field(default_factory=time.monotonic)
 
     def entries(self, rows: Iterable[Read]) -> Iterator[Suppression]:
-        for row in rows:
+        for row in progress.told(rows, "rows"):
             self.rows += 1
-            self._tell_progress()
             if isinstance(row, Suppression):
                 yield row
             elif row.bad:
@@ -46,21 +42,14 @@ class Taken:
             text += f"; {self.not_meant} left out: no bounces or complaints, or over"
         return text + (f"; {self.bad} could not be read" if self.bad else "")
 
-    def _tell_progress(self) -> None:
-        """On a terminal, for files that take their time."""
-        if self.rows % 1000 or not sys.stderr.isatty():
-            return
-        if time.monotonic() - self._told_at >= _TOLD_EVERY_S:
-            self._told_at = time.monotonic()
-            print(f"\r{self.rows} rows \r", end="", file=sys.stderr, flush=True)
-
 
 @contextmanager
 def opened(file: str) -> Iterator[TextIO]:
     """Octets that are no UTF-8 make bad rows, not the end of the import."""
-    source = os.dup(STANDARD_INPUT) if file == "-" else file
     try:
+        source = os.dup(STANDARD_INPUT) if file == "-" else file
         with open(source, encoding="utf-8", errors="surrogateescape", newline="") as lines:
             yield lines
     except OSError as error:
-        raise Trouble(f"{file}: {error.strerror}") from error
+        name = "standard input" if file == "-" else file
+        raise Trouble(f"{name}: {error.strerror}") from error

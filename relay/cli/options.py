@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from relay.cli.suggesting import Verbs
+
 
 def _queue_id(text: str) -> str:
     """Upper or lower case: the store knows both."""
@@ -57,6 +59,16 @@ Lasting = Annotated[
 ]
 
 
+def check_cause(name: str | None) -> None:
+    """Wrong usage where it is no cause of the closed list."""
+    from relay.config.problem import did_you_mean
+    from relay.model.causes import Cause
+
+    if name is not None and name not in list(Cause):
+        advice = did_you_mean(name, Cause)
+        raise typer.BadParameter(f'no cause "{name}"{advice}', param_hint="--cause")
+
+
 def one_line(reason: str) -> str:
     """What the next admin reads in the trail."""
     text = " ".join(reason.split())
@@ -72,22 +84,25 @@ def one_line_or_none(reason: str) -> str:
 
 def ending(lasting: str | None) -> float | None:
     """When what begins now and lasts so long will end, in Unix seconds; None: nothing is said."""
+    return None if lasting is None else time.time() + length_s(lasting, "--for")
+
+
+def length_s(text: str, hint: str) -> float:
+    """A duration that is longer than nothing; ``hint`` names what was given."""
     from relay.config.quantities import duration_s
 
-    if lasting is None:
-        return None
     try:
-        length_s = duration_s(lasting)
+        seconds = duration_s(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--for") from None
-    if length_s <= 0:
-        raise typer.BadParameter("say how long, like 2h", param_hint="--for")
-    return time.time() + length_s
+        raise typer.BadParameter(str(error), param_hint=hint) from None
+    if seconds <= 0:
+        raise typer.BadParameter("say how long, like 2h", param_hint=hint)
+    return seconds
 
 
 def group(help_text: str) -> typer.Typer:
     """Verbs that go by a common word."""
-    return typer.Typer(help=help_text, no_args_is_help=True)
+    return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True)
 
 
 def examples(*lines: str) -> str:

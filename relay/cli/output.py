@@ -26,7 +26,9 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     while batch := list(islice(source, _ALIGNED_AT_ONCE)):
         columns = zip(*batch, strict=True)
         widths = [max(w, *map(len, cells)) for w, cells in zip(widths, columns, strict=True)]
-        for line in batch if count else [tuple(titles), *batch]:
+        if not count:
+            print(_bold(_aligned(titles, widths)))
+        for line in batch:
             print(_aligned(line, widths))
         count += len(batch)
     return count
@@ -66,8 +68,11 @@ def flush() -> None:
 
 
 def colours() -> bool:
-    """Whether standard output is a terminal whose user wants them (https://no-color.org)."""
-    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Whether standard output is a terminal that knows colours, whose user wants them
+    (https://no-color.org)."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def plain(text: str) -> str:
@@ -115,6 +120,10 @@ def shortened(items: Sequence[str], most: int = 1) -> str:
     """The first of them, and how many there are besides."""
     text = ", ".join(items[:most])
     return f"{text} +{len(items) - most}" if len(items) > most else text
+
+
+def _bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if colours() else text
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

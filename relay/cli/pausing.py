@@ -39,6 +39,11 @@ def state(pause: "Pause") -> str:
     return _PAUSED if pause.until is None or pause.until > time.time() else _PROBE_DUE
 
 
+def is_over(pause: "Pause", now: float) -> bool:
+    """One by hand, with an end, that no relay was running to sweep away."""
+    return pause.by_hand and pause.until is not None and pause.until <= now
+
+
 def remedy(pause: "Pause") -> str | None:
     from relay.model.causes import REMEDIES
 

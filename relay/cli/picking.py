@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from relay.cli import access, listing
+from relay.cli import access, listing, options, progress
 from relay.cli.access import Trouble
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def retry(store: "Administration", picked: Picked, *, dead: bool) -> None:
         queue_ids = named(store, picked.queue_ids, dead=dead)
     else:
         queue_ids = _matching(store, picked, dead=dead)
-    retried = store.retry(queue_ids, access.actor())
+    retried = store.retry(progress.told(queue_ids, "messages"), access.actor())
     print(f"{len(retried)} {'message' if len(retried) == 1 else 'messages'} will be tried now")
     under_way = set(queue_ids).difference(retried) if picked.queue_ids else None
     if under_way:
@@ -43,7 +43,7 @@ def retry(store: "Administration", picked: Picked, *, dead: bool) -> None:
 
 
 def drop(store: "Administration", queue_ids: Sequence[str], *, dead: bool) -> None:
-    for queue_id in named(store, queue_ids, dead=dead):
+    for queue_id in progress.told(named(store, queue_ids, dead=dead), "messages"):
         store.drop(queue_id, access.actor())
         print(f"{queue_id} is dropped")
 
@@ -56,8 +56,7 @@ def named(store: "Administration", queue_ids: Sequence[str], *, dead: bool) -> l
 
 def having(cause: str | None, messages: "Iterable[Listed]") -> "Iterator[Listed]":
     """Those with the cause, or all. ``expired``, and what one waited for until then, both hold."""
-    if cause:
-        _check_cause(cause)
+    options.check_cause(cause or None)
     return (listed for listed in messages if cause is None or _has(cause, listed))
 
 
@@ -74,18 +73,9 @@ def _named(store: "Administration", queue_id: str, *, dead: bool) -> "Listed":
 
 def _matching(store: "Administration", picked: Picked, *, dead: bool) -> list[str]:
     messages = having(picked.cause, store.messages(dead=dead, tenant=picked.tenant))
-    return [listed.message.queue_id for listed in messages]
+    return [listed.message.queue_id for listed in progress.told(messages, "messages read")]
 
 
 def _has(cause: str, listed: "Listed") -> bool:
     concerned = listing.concerned(listed.message)
     return any(cause in (listing.cause_of(one), one.cause) for one in concerned)
-
-
-def _check_cause(name: str) -> None:
-    from relay.config.problem import did_you_mean
-    from relay.model.causes import Cause
-
-    if name not in list(Cause):
-        advice = did_you_mean(name, Cause)
-        raise typer.BadParameter(f'no cause "{name}"{advice}', param_hint="--cause")

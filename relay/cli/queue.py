@@ -24,6 +24,7 @@ def list_(
     config = access.configuration(context)
     with access.store(config) as store:
         ways = Ways(config, access.orders_in(store))
+        access.check_tenant(config, tenant, any(store.messages(False, tenant, limit=1)))
         listed = store.messages(dead=False, tenant=tenant)
         if as_json:
             output.json_lines(map(partial(listing.queue_row, ways=ways), listed))
@@ -56,7 +57,9 @@ def retry(
 ) -> None:
     """Try messages now, due or not."""
     picked = picking.Picked(queue_ids, tenant, cause, everything)
-    with access.store(access.configuration(context)) as store:
+    config = access.configuration(context)
+    with access.store(config) as store:
+        access.check_tenant(config, tenant, any(store.messages(False, tenant, limit=1)))
         picking.retry(store, picked, dead=False)
 
 

@@ -46,14 +46,19 @@ def show(config: "Config", store: "Administration", queue_id: str, *, as_json: b
 
 
 def save(octets: Iterable[bytes], file: Path) -> None:
-    """A new file, for its owner alone; OSError where it is there already, and nothing of it is
-    left where the disk is full."""
-    with open(file, "xb", opener=partial(os.open, mode=0o600)) as letter:
-        try:
-            letter.writelines(octets)
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
+    """A new file, for its owner alone; Trouble where it is there already or can't be made, and
+    nothing of it is left where the disk is full."""
+    try:
+        with open(file, "xb", opener=partial(os.open, mode=0o600)) as letter:
+            try:
+                letter.writelines(octets)
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
+    except FileExistsError as error:
+        raise Trouble(f"{file} is there already: name a new file") from error
+    except OSError as error:
+        raise Trouble(f"{file}: {error.strerror}") from error
 
 
 def _whole(listed: "Listed", ways: "Ways") -> dict[str, Any]:
@@ -166,9 +171,9 @@ def _show_header(store: "Administration", message: "Message") -> None:
 
 
 def _show_trail(trail: list[bytes]) -> None:
-    from relay.record.audit import Prettifier
+    from relay.record.reading import Prettifier
 
     prettify = Prettifier(colors=output.colours())
     print("\ntrail")
     for line in trail:
-        print(f"  {prettify(line)}")
+        print(prettify(line))

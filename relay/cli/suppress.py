@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli import access, options, output, showing
+from relay.cli import access, options, output, progress, showing
 from relay.cli.access import Trouble
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def list_(
     Mail to them is not handed over, but recorded as email.suppressed. Mail of priority high passes
     over those whose source is automatic.
     """
-    with access.store(access.configuration(context)) as store:
+    config = access.configuration(context)
+    with access.store(config) as store:
+        access.check_tenant(config, tenant, any(store.suppressions(tenant)))
         entries = store.suppressions(tenant, address)
         if as_json:
             output.json_lines(map(_row, entries))
@@ -190,15 +192,13 @@ def export(
     from relay.record.audit import rfc3339
 
     with access.store(access.configuration(context)) as store:
-        octets = (line.encode() for line in written(store.suppressions(), rfc3339))
+        entries = progress.told(store.suppressions(), "addresses")
+        octets = (line.encode() for line in written(entries, rfc3339))
         if file is None:
             for line in octets:
                 output.raw(line)
             return
-        try:
-            showing.save(octets, file)
-        except OSError as error:
-            raise Trouble(f"{file}: {error.strerror}") from error
+        showing.save(octets, file)
 
 
 def _checked(text: str) -> str:

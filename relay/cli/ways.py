@@ -5,6 +5,7 @@ It decides nothing: it asks the functions that the dispatcher asks.
 
 import time
 
+from relay.cli.pausing import is_over
 from relay.config.schema import Config
 from relay.dispatch.pauses import Pauses
 from relay.model.message import Message
@@ -21,7 +22,7 @@ class Ways:
         self._now = time.time()
         tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
         self.snapshot = Snapshot(config, tenancy, orders.toggles)
-        self.pauses = {h: p for h, p in orders.pauses.items() if not _is_over(p, self._now)}
+        self.pauses = {h: p for h, p in orders.pauses.items() if not is_over(p, self._now)}
         self._known = Pauses(config.retry.schedule)
         self._known.begin_with(self.pauses, self._now)
 
@@ -52,11 +53,6 @@ class Ways:
             if pause := self.pause_on(route.upstream, planned.tenant, message.reverse_path):
                 return pause
         return None
-
-
-def _is_over(pause: Pause, now: float) -> bool:
-    """One by hand, with an end, that no relay was running to sweep away."""
-    return pause.by_hand and pause.until is not None and pause.until <= now
 
 
 def _end(pause: Pause) -> float:

@@ -13,13 +13,10 @@ import pytest
 from support.configs import relay_config
 from support.verbs import Relay, command_line
 
-from relay.model import events
-from relay.model.causes import Cause, Scope
+from relay.model.causes import Cause
 from relay.model.identifiers import new_identifier
-from relay.model.message import Content, Ending, Message, Origin, Recipient, Settlement
+from relay.model.message import Content, Message, Origin, Recipient
 from relay.model.pause import Held, Pause
-from relay.model.reply import Reply
-from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
 
@@ -382,82 +379,3 @@ def test_queue_tells_of_a_pause_by_hand(site: Site):
     shown = site.relay("queue", "show", waiting.queue_id).out
     assert "by dana: moving" in shown
     assert "relay upstream resume acme-mail" in shown
-
-
-# -- status
-
-
-def settlement(one: Message, end: Ending) -> Settlement:
-    return Settlement(one.queue_id, one.tenant, (), end, time.time() + 60)
-
-
-async def a_day(store: SqliteStore) -> None:
-    """Two sent and one refused for acme; globex has one sent by its pilot, one deferred."""
-    sent = Relayed(Reply(250, None, "ok"))
-    refused = Failed(Cause.RECIPIENT_REFUSED, Scope.RECIPIENT)
-    deferred = Deferred(Cause.RATE_LIMITED, Scope.UPSTREAM)
-    two = (Recipient(0, "ann@customer.example"), Recipient(1, "bob@customer.example"))
-    told: list[tuple[Message, events.Way, Result]] = [
-        (message(recipients=two), events.Way("acme-mail", "tenant"), sent),
-        (message(), events.Way("acme-mail", "tenant"), refused),
-        (message("globex"), events.Way("acme-postmark", "pilot"), sent),
-        (message("globex"), events.Way("platform", "tenant"), deferred),
-    ]
-    for one, way, result in told:
-        await store.add(one, claimed=True, events=[])
-        event = events.of_attempt(
-            one, way, one.recipients, result, Attempt((result,), "mx", None, 0.1)
-        )
-        end = Ending.WAITS if result is deferred else Ending.DONE
-        await store.settle([settlement(one, end)], [event])
-
-
-def test_status_for_programs(site: Site):
-    site.serve(a_day)
-    site.fill(pauses=[failing(Held("platform"))])
-    rows = site.relay("status", "--json").rows
-    [queue] = [row for row in rows if row["about"] == "queue"]
-    assert (queue["queued"], queue["under_way"], queue["dead_letters"]) == (1, 0, 0)
-    [pause] = [row for row in rows if row["about"] == "pause"]
-    assert (pause["upstream"], pause["cause"]) == ("platform", "authentication_failed")
-    tenants = {row["tenant"]: row for row in rows if row["about"] == "tenant"}
-    acme, globex = tenants["acme"], tenants["globex"]
-    assert (acme["sent"], acme["deferred"], acme["failed"], acme["expired"]) == (2, 0, 1, 0)
-    assert acme["mean_ms"] >= 0
-    assert (globex["sent"], globex["deferred"], globex["waiting"]) == (1, 1, 1)
-    upstreams = {row["upstream"]: row for row in rows if row["about"] == "upstream"}
-    assert {name: row["sent"] for name, row in upstreams.items()} == {
-        "acme-mail": 2,
-        "acme-postmark": 1,
-        "platform": 0,
-    }
-    pilots = {row["route"]: row for row in rows if row["about"] == "pilot"}
-    assert {row["tenant"] for row in pilots.values()} == {"globex"}
-    assert (pilots["pilot"]["sent"], pilots["pilot"]["failed_share"]) == (1, 0.0)
-    assert (pilots["tenant"]["sent"], pilots["tenant"]["failed_share"]) == (0, None)
-
-
-def test_status_for_people(site: Site):
-    site.serve(a_day)
-    site.fill(pauses=[failing(Held("platform", "globex"))])
-    out = site.relay("status").out
-    assert "queued        1, the oldest for 0s\ndead letters  0\n" in out
-    assert "globex on platform" in out
-    assert [line.split()[:6] for line in out.splitlines() if line.startswith("acme ")] == [
-        ["acme", "0", "2", "0", "1", "0"]
-    ]
-    assert "24 hours, pilots" in out
-    assert "0.0%" in out
-
-
-@pytest.mark.usefixtures("store")
-def test_status_of_nothing_is_short(site: Site):
-    out = site.relay("status").out
-    # Whoever has a pilot is compared, also before it has had any mail.
-    assert out.startswith("queued        0\ndead letters  0\n\n24 hours, pilots\n")
-
-
-def test_status_without_a_store_says_so(site: Site):
-    done = site.relay("status")
-    assert done.status == 1
-    assert "no store at" in done.err

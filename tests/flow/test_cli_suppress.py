@@ -152,7 +152,7 @@ def test_export_does_not_write_over_a_file(relay: Relay, tmp_path: Path):
     file.write_text("mine")
     done = relay("suppress", "export", str(file))
     assert (done.status, file.read_text()) == (1, "mine")
-    assert done.err == f"relay: {file}: File exists\n"
+    assert done.err == f"relay: {file} is there already: name a new file\n"
 
 
 def test_progress_is_for_terminals_alone(
@@ -160,7 +160,8 @@ def test_progress_is_for_terminals_alone(
 ):
     file = tmp_path / "list.txt"
     file.write_text("".join(f"a{number}@x.example\n" for number in range(1500)))
-    monkeypatch.setattr("relay.cli.importing._TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("relay.cli.progress._FIRST_AFTER_S", 0.0)
+    monkeypatch.setattr("relay.cli.progress._EVERY_S", 0.0)
     assert relay("suppress", "import", str(file)).err == ""
 
     class Terminal(io.StringIO):
@@ -170,7 +171,8 @@ def test_progress_is_for_terminals_alone(
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     relay("suppress", "import", str(file))
-    assert terminal.getvalue() == "\r1000 rows \r"
+    assert "\r1,500 rows, " in terminal.getvalue()
+    assert " a second\r" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

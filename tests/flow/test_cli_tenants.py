@@ -115,11 +115,11 @@ def test_disable_is_shown_everywhere_with_actor_and_reason(
 
 @pytest.mark.usefixtures("store")
 def test_enable_wins_over_the_file_until_reset(relay: Relay):
-    assert "leaves by platform" in relay("tenant", "enable", "globex").out
+    done = relay("tenant", "enable", "globex", "--reason", "try again")
+    assert "leaves by platform" in done.out
     assert relay("tenant", "show", "globex", "--json").rows[0]["enabled"]
-    assert (
-        relay("tenant", "reset", "globex").out == "globex is disabled, as the configuration says\n"
-    )
+    done = relay("tenant", "reset", "globex", "--reason", "enough")
+    assert done.out == "globex is disabled, as the configuration says\n"
     assert not relay("tenant", "show", "globex", "--json").rows[0]["enabled"]
     events = [row["event"] for row in relay("audit", "--tenant", "globex", "--json").rows]
     assert events == ["tenant.enabled", "tenant.reset"]
@@ -127,7 +127,7 @@ def test_enable_wins_over_the_file_until_reset(relay: Relay):
 
 @pytest.mark.usefixtures("store")
 def test_reset_of_what_was_never_switched_tells_no_event(relay: Relay):
-    assert relay("tenant", "reset", "acme").status == 0
+    assert relay("tenant", "reset", "acme", "--reason", "x").status == 0
     assert relay("audit", "--json").rows == []
 
 
@@ -141,7 +141,15 @@ def test_nobody_is_disabled_without_a_default(relay: Relay, config_file: Path):
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("verb", [("disable", "--reason", "x"), ("enable",), ("reset",), ("show",)])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("disable", "--reason", "x"),
+        ("enable", "--reason", "x"),
+        ("reset", "--reason", "x"),
+        ("show",),
+    ],
+)
 def test_an_unknown_tenant_is_one_line_with_a_suggestion(relay: Relay, verb: tuple[str, ...]):
     done = relay("tenant", verb[0], "acmee", *verb[1:])
     assert done.status == 1
@@ -149,9 +157,13 @@ def test_an_unknown_tenant_is_one_line_with_a_suggestion(relay: Relay, verb: tup
 
 
 @pytest.mark.parametrize("reason", [(), ("--reason", ""), ("--reason", "\x1b[2J")])
+@pytest.mark.parametrize("verb", ["disable", "enable", "reset"])
 @pytest.mark.usefixtures("store")
-def test_disable_wants_a_reason_in_words(relay: Relay, reason: tuple[str, ...]):
-    assert relay("tenant", "disable", "acme", *reason).status == 2
+def test_every_switch_wants_a_reason_in_words(relay: Relay, verb: str, reason: tuple[str, ...]):
+    done = relay("tenant", verb, "acme", *reason)
+    assert (done.status, done.out) == (2, "")
+    assert "--reason" in done.err
+    assert relay("audit", "--json").rows == []
 
 
 def test_disable_without_a_store_says_so(relay: Relay):

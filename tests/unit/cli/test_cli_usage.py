@@ -10,7 +10,7 @@ from support.program import RELAY
 from typer.main import get_command
 
 from relay import __version__
-from relay.cli import access, app, main
+from relay.cli import access, main, program
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -26,16 +26,30 @@ def verbs(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
     if not children:
         yield path
     for name, child in children.items():
-        yield from verbs(child, (*path, name))
+        if not child.hidden:
+            yield from verbs(child, (*path, name))
 
 
-VERBS = list(verbs(get_command(app)))
+VERBS = list(verbs(get_command(program())))
 
 
 def test_all_verbs_are_there():
     names = {" ".join(path) for path in VERBS}
     assert names == {
-        *("serve", "demo", "check", "route", "status", "audit", "config schema"),
+        *(
+            "serve",
+            "reload",
+            "demo",
+            "check",
+            "route",
+            "test",
+            "doctor",
+            "drill",
+            "status",
+            "audit",
+        ),
+        *("providers", "completion", "secret keygen", "secret seal"),
+        *("config show", "config schema", "config inventory"),
         *("queue list", "queue show", "queue retry", "queue drop"),
         *("dead list", "dead show", "dead retry", "dead export", "dead drop"),
         *("upstream list", "upstream pause", "upstream resume"),
@@ -45,7 +59,7 @@ def test_all_verbs_are_there():
     }
 
 
-@pytest.mark.parametrize("path", [path for path in VERBS if path[0] != "config"], ids=" ".join)
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
 def test_help_has_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main([*path, "--help"])
@@ -66,8 +80,29 @@ def test_wrong_usage_has_status_2_and_no_traceback(arguments: tuple[str, ...]):
     assert "Traceback" not in done.stderr
 
 
-def test_a_misspelt_verb_gets_a_suggestion():
-    assert "Did you mean 'queue'?" in relay("quue").stderr
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("quue", 'no verb "quue"; did you mean "queue"?'),
+        ("tenant dsable acme", 'no verb "dsable"; did you mean "disable"?'),
+        ("disable acme", 'no verb "disable"; did you mean "tenant disable"?'),
+        ("tenant pause acme", 'no verb "pause" (there is: disable, enable, list, reset, show)'),
+        ("complet", 'no verb "complet"; did you mean "completion"?'),
+        ("queue list --tenat acme", "--tenat (Possible options: --tenant)"),
+        ("audit --jsn", "--jsn (Possible options: --json, --since)"),
+        ("check --config x", "stands before the verb: relay --config FILE VERB"),
+        ("queue list --config x", "stands before the verb: relay --config FILE VERB"),
+    ],
+)
+def test_what_is_misspelt_gets_a_suggestion(
+    line: str, told: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
+    assert told in errors
+    assert "complete," not in errors
 
 
 @pytest.mark.parametrize("verb", ["serve", "check", "audit"])
@@ -85,6 +120,15 @@ def test_a_reader_that_goes_away_is_no_news(pipe: str, monkeypatch: pytest.Monke
 
 def test_a_closed_standard_output_is_no_news():
     assert run("bash", "-c", f"'{RELAY}' config schema >&-").stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["config schema", "--version", "completion bash"])
+def test_a_full_disk_is_told_once(verb: str):
+    done = run("bash", "-c", f"'{RELAY}' {verb} > /dev/full")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "relay: standard output: No space left on device\n",
+    )
 
 
 def test_help_needs_none_of_the_heavy_libraries():
