@@ -49,8 +49,9 @@ _SWITCH_INTERVAL_S = 0.0001
 class App:
     """One relay: ``run`` until SIGTERM or SIGINT."""
 
-    def __init__(self, config: Config, store_path: Path) -> None:
+    def __init__(self, config: Config, store_path: Path, reload_asked: Sequence[int] = ()) -> None:
         self._config = config
+        self._reload_asked = reload_asked
         self._store_path = store_path
         self._stop = asyncio.Event()
         self._stop_reason = ""
@@ -83,14 +84,16 @@ class App:
         besides = [
             asyncio.create_task(self._keep_house(store, reloader)),
             asyncio.create_task(herald.run()),
-            asyncio.create_task(reloader.run()),
         ]
         try:
             herald.wake = dispatcher.wake
             dispatcher.situation.reload_asked = reloader.ask
             self._on_signal(signal.SIGHUP, reloader.ask, None, "config")
+            if self._reload_asked:
+                reloader.ask(None, "config")
             await dispatcher.start()
             listeners = await acceptance.start()
+            besides.append(asyncio.create_task(reloader.run()))
             self._tell_started(store, listeners, recovered)
             await self._until_told_to_stop()
             store.tell(events.relay_stopping(self._stop_reason))
@@ -106,6 +109,7 @@ class App:
             mirror.close()
             for number in (*_STOP_SIGNALS, signal.SIGHUP):
                 asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _tell_started(self, store: Store, listeners: Sequence[str], recovered: int) -> None:
         config = self._config
@@ -142,14 +146,15 @@ class App:
             await asyncio.sleep(_PURGE_EVERY_S)
 
 
-def serve(config: Config, store_path: Path) -> None:
-    """Run in the foreground until told to stop."""
+def serve(config: Config, store_path: Path, reload_asked: Sequence[int] = ()) -> None:
+    """Run in the foreground until told to stop. ``reload_asked`` is filled by a SIGHUP that comes
+    before the relay can take it."""
     import uvloop
 
     os.umask(0o007)  # the store is for its user and group, whatever the service manager says
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(App(config, store_path).run())
+        uvloop.run(App(config, store_path, reload_asked).run())
 
 
 def _prettifier() -> Prettifier | None:

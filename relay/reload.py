@@ -15,7 +15,7 @@ import structlog
 
 from relay.accept.listener import Acceptance
 from relay.config import load
-from relay.config.changes import Changes, changes, credentials
+from relay.config.changes import Changes, changes
 from relay.config.problem import ConfigError, dotted
 from relay.config.schema import Config, Secret, SecretError
 from relay.config.secret_settings import secrets_of
@@ -74,18 +74,24 @@ class Reloader:
 
     async def run(self) -> None:
         """Until cancelled. Every request has its verdict in the trail."""
-        await self._readmit()
         while True:
             request = await self._requests.get()
             try:
-                changed = await self._reload()
+                self._tell_reloaded(request, await self._reload())
             except RejectedError as rejected:
                 self._tell_rejected(request, rejected.problems)
             except Exception as error:
                 diagnostics.exception("reload failed")
                 self._tell_rejected(request, [f"{type(error).__name__}: {error}"])
-            else:
-                self._tell_reloaded(request, changed)
+            if request.number is not None:
+                await self._note_answered(request.number)
+
+    async def _note_answered(self, number: int) -> None:
+        """What was not answered is asked again at the next start."""
+        try:
+            await self._parts.store.answered(number)
+        except StoreError as error:
+            diagnostics.warning("can't store that a reload was answered", error=str(error))
 
     def _tell_reloaded(self, request: _Request, changed: Changes) -> None:
         told, path = _as_fields(changed), _path(self.config)
@@ -120,9 +126,9 @@ class Reloader:
             raise RejectedError(*map(str, error.problems)) from None
 
     async def _prepare(self, new: Config) -> None:
-        """What can still fail."""
+        """What can still fail; the last of it is the first to change anything."""
         try:
-            self._parts.acceptance.renew_certificates()
+            await asyncio.to_thread(self._parts.acceptance.check_certificates)
             await self._parts.dispatcher.situation.apply_classes(new)
         except OSError as error:
             raise RejectedError(f"listen: the certificate can't be used: {error}") from error
@@ -130,7 +136,7 @@ class Reloader:
             raise RejectedError(f"the store failed: {error}") from error
 
     async def _take_over(self, new: Config, changed: Changes) -> None:
-        parts, renewed = self._parts, _renewed(self.config, new)
+        parts, renewed = self._parts, _renewed(new, changed)
         tenancy = Tenancy(new.tenants.values(), has_default=new.default is not None)
         self.config = new
         parts.deliverer.configure(new.upstreams, new.hostname, new.timeouts, renewed=renewed)
@@ -142,14 +148,6 @@ class Reloader:
         # From here on it holds; the rest only makes it quick.
         await parts.dispatcher.situation.carry_out(ended)
         await parts.dispatcher.situation.try_now(changed.upstreams.changed)
-        await self._readmit()
-
-    async def _readmit(self) -> None:
-        """Queued mail is claimed tenant by tenant: by those of this configuration."""
-        try:
-            await self._parts.dispatcher.readmit()
-        except StoreError as error:
-            diagnostics.warning("can't sort queued mail by its tenants", error=str(error))
 
 
 def _unchangeable(changed: Changes) -> list[str]:
@@ -188,14 +186,10 @@ def _trouble_with(secret: Secret) -> str | None:
     return None
 
 
-def _renewed(old: Config, new: Config) -> list[str]:
+def _renewed(new: Config, changed: Changes) -> list[str]:
     """Upstreams whose files hold something else now, or may."""
-    return [
-        name
-        for name, upstream in new.upstreams.items()
-        if upstream.ca_file
-        or (name in old.upstreams and credentials(old.upstreams[name]) != credentials(upstream))
-    ]
+    with_files = [name for name, upstream in new.upstreams.items() if upstream.ca_file]
+    return [*changed.upstreams.changed, *with_files]
 
 
 def _as_fields(changed: Changes) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from relay.accept import paths
 from relay.accept.admission import Admission, Peer
 from relay.accept.content import TOO_LARGE
@@ -21,6 +23,8 @@ from relay.model import events
 from relay.model.budget import Budget
 from relay.model.ports import AuditLog, Bound, Keeper, Tenancy
 from relay.model.reply import Reply
+
+diagnostics = structlog.get_logger("relay.accept")
 
 NOT_ADMITTED = Reply(554, "5.7.1", "this address may not send here; see clients.networks")
 TOO_MANY_SESSIONS = Reply(421, "4.7.0", "too many sessions, try again later")
@@ -147,12 +151,17 @@ class Listener:
             "ENHANCEDSTATUSCODES",
         )
 
+    def check_certificate(self) -> None:
+        """Raises OSError (as ssl.SSLError) where the files don't hold what they should now."""
+        _tls_context(self._listen)
+
     def renew_certificate(self) -> None:
-        """Sessions from here on see the certificate that the files hold now. Raises OSError (as
-        ssl.SSLError) where there is none, and keeps the one it has."""
+        """Sessions from here on see the certificate that the files hold now, if they hold one."""
         if self._tls:
-            _tls_context(self._listen)
-            _present(self._tls, self._listen)
+            try:
+                _present(self._tls, self._listen)
+            except OSError as error:
+                diagnostics.error("can't renew the certificate", error=str(error))
 
     @property
     def starttls_context(self) -> ssl.SSLContext | None:
@@ -286,18 +295,19 @@ class Acceptance:
         self._listeners = [Listener(e, shared, self._tenancy) for e in shared.config.listen]
         return [await listener.start() for listener in self._listeners]
 
-    def renew_certificates(self) -> None:
+    def check_certificates(self) -> None:
         """Raises OSError where a file doesn't hold what it should."""
         for listener in self._listeners:
-            listener.renew_certificate()
+            listener.check_certificate()
 
     def configure(self, config: Config, tenancy: Tenancy) -> None:
-        """Other rules, for the same addresses."""
+        """Other rules, for the same addresses; the certificates that the files hold now."""
         limits = config.limits
         self._shared.sessions.configure(limits.sessions, limits.sessions_per_client)
         self._shared.users.configure(config.clients.users)
         for listener, listen in zip(self._listeners, config.listen, strict=True):
             listener.configure(listen, config, tenancy)
+            listener.renew_certificate()
 
     async def stop(self, timeout: float) -> None:
         """No new sessions; those under way have ``timeout`` seconds."""

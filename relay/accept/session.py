@@ -41,6 +41,7 @@ class SmtpSession(Conversation):
         self._client_name = ""
         self._extended = False
         self._user: str | None = None
+        self._proof: str | None = None
         self._rules = listener.rules
         self._unknown_commands = 0
         self._auth_failures = 0
@@ -146,7 +147,7 @@ class SmtpSession(Conversation):
             self.say(replies.TOO_MANY_LOGINS)
             return
         if right:
-            self._user = name
+            self._user, self._proof = name, self._listener.users.proof(name)
             self.__dict__.pop("_bound", None)
             self._listener.tell_authenticated(self.peer, name)
             self.say(replies.AUTHENTICATED)
@@ -183,7 +184,7 @@ class SmtpSession(Conversation):
         """After a reload: whether the client may go on, and for whom."""
         self._rules = self._listener.rules
         self.__dict__.pop("_bound", None)
-        return self._user is None or self._user in self._listener.users
+        return self._user is None or self._listener.users.proof(self._user) == self._proof
 
     @cached_property
     def _bound(self) -> Bound:

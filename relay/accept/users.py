@@ -32,8 +32,11 @@ class Users:
         self._users = dict(users)
         self._right.clear()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._users
+    def proof(self, name: str) -> str | None:
+        """What a login rests on: one that was made on another is none any more. None: there is no
+        such user."""
+        user = self._users.get(name)
+        return user.password_hash.reveal() if user else None
 
     def tenants_of(self, name: str) -> tuple[str, ...]:
         return self._users[name].tenants

@@ -22,10 +22,8 @@ def plain_secrets(config: Config) -> Iterator[Finding]:
 
 def missing_secrets(config: Config) -> Iterator[Finding]:
     for loc, secret in _secrets(config):
-        try:
-            secret.reveal()
-        except SecretError as error:
-            yield Finding(loc, str(error))
+        if trouble := secret.trouble:
+            yield Finding(loc, trouble)
 
 
 def open_secret_files(config: Config) -> Iterator[Finding]:

@@ -3,11 +3,12 @@
 Secrets count by what they are, not by where they are kept: a file that was rotated is a change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.config.schema import Config, Secret, SecretError, Upstream
+from relay.config.schema import Config, Secret, SecretError
+from relay.config.secret_settings import secrets_of
 
 # What a running relay has bound and opened. A listener's auth follows from clients.users, too, so
 # that it may change.
@@ -40,36 +41,47 @@ class Changes:
 
 def changes(old: Config, new: Config) -> Changes:
     """Reads the secrets of both."""
+    rotated = _rotated(old, new)
     others = [key for key in type(new).model_fields if key not in _APART]
     return Changes(
         tenants=_difference(old.tenants, new.tenants),
-        upstreams=_difference(_with_secrets(old), _with_secrets(new)),
-        sections=tuple(sorted(key for key in others if getattr(old, key) != getattr(new, key))),
+        upstreams=_difference(old.upstreams, new.upstreams, rotated.get("upstreams", {})),
+        sections=tuple(
+            sorted(
+                key for key in others if getattr(old, key) != getattr(new, key) or key in rotated
+            )
+        ),
         fixed=tuple(key for key in _FIXED if _fixed(old, key) != _fixed(new, key)),
     )
 
 
-def credentials(upstream: Upstream) -> tuple[str | None, ...]:
-    """User name and password as they are now; a secret that can't be read is as none."""
-    return tuple(_revealed(secret) for secret in (upstream.username, upstream.password))
+def _rotated(old: Config, new: Config) -> dict[str, set[str]]:
+    """By section, the names beneath it whose secrets are others now, though they are kept in the
+    same places."""
+    former, found = dict(secrets_of(old)), dict[str, set[str]]()
+    for loc, secret in secrets_of(new):
+        before = former.get(loc)
+        if before is not None and _revealed(before) != _revealed(secret):
+            found.setdefault(str(loc[0]), set()).add(str(loc[1]))
+    return found
 
 
-def _with_secrets(config: Config) -> dict[str, tuple[Upstream, tuple[str | None, ...]]]:
-    return {name: (one, credentials(one)) for name, one in config.upstreams.items()}
-
-
-def _revealed(secret: Secret | None) -> str | None:
+def _revealed(secret: Secret) -> str | None:
+    """One that can't be read is as none."""
     try:
-        return None if secret is None else secret.reveal()
+        return secret.reveal()
     except SecretError:
         return None
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
+def _difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], rotated: Collection[str] = ()
+) -> Difference:
+    both = new.keys() & old.keys()
     return Difference(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
-        changed=tuple(sorted(name for name in new.keys() & old.keys() if old[name] != new[name])),
+        changed=tuple(sorted(n for n in both if old[n] != new[n] or n in rotated)),
     )
 
 

@@ -88,6 +88,15 @@ class Secret:
             self._revealed = self._read()
         return self._revealed
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it can't be had; None where it can."""
+        try:
+            self.reveal()
+        except SecretError as error:
+            return str(error)
+        return None
+
     def __repr__(self) -> str:
         return f"Secret({self.reference})"
 

@@ -29,6 +29,7 @@ class Pool:
         self._context_made = False
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
+        self._handovers = 0
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -38,10 +39,17 @@ class Pool:
 
     @property
     def in_use(self) -> bool:
-        return bool(self._in_use)
+        return self._handovers > 0
 
     async def hand_over(self, handover: Handover) -> Attempt:
         """One attempt. Raises nothing but cancellation."""
+        self._handovers += 1
+        try:
+            return await self._hand_over(handover)
+        finally:
+            self._handovers -= 1
+
+    async def _hand_over(self, handover: Handover) -> Attempt:
         started = time.monotonic()
         while True:
             try:

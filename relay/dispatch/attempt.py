@@ -158,6 +158,8 @@ class MessageAttempt:
             await self._settler.settle(planned.tenant, _no_route(route))
             self._settler.note_no_route()
             return {}
+        if self._situation.snapshot.generation != generation:
+            return {}
         # The null sender is a sender, and not the whole way.
         sender = self._trial.message.reverse_path or "<>"
         gate = Gate(self._situation, planned.tenant, route, sender)

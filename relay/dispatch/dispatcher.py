@@ -29,7 +29,7 @@ from relay.dispatch.situation import Situation, Watchman
 from relay.model.budget import Budget
 from relay.model.events import Event
 from relay.model.message import Ending, Message, Settlement
-from relay.model.ports import Also, Bound, Queue, StoreError
+from relay.model.ports import Also, Queue, StoreError
 from relay.route.plan import Snapshot
 from relay.route.tenancy import Tenancy
 
@@ -75,15 +75,17 @@ class Dispatcher:
         self._way_changed(None)
         return change
 
-    async def readmit(self) -> None:
-        """Queued mail becomes that of the tenants that its senders have now. Raises StoreError."""
+    async def _readmit(self) -> None:
+        """Mail in the store becomes that of the tenants that its senders have now, by whom it is
+        claimed. Raises StoreError."""
+        self.situation.is_unsorted = False
         tenancy = self.situation.snapshot.tenancy
-
-        def tenant_of(reverse_path: str, header_from: str, bound: Bound) -> str:
-            return tenancy.find(reverse_path, header_from, bound)[0] or ""
-
-        if await self._queue.readmit(tenancy.identity, tenant_of):
-            self._way_changed(None)
+        try:
+            if await self._queue.readmit(tenancy.identity, tenancy.of):
+                self._way_changed(None)
+        except BaseException:
+            self.situation.is_unsorted = True
+            raise
 
     async def stop(self, timeout: float) -> None:
         """Nothing new is tried; what is under way has ``timeout`` seconds, then it is cut, and
@@ -117,7 +119,11 @@ class Dispatcher:
         lane = self._lanes.of(message)
         claimed = self._goes_at_once(message, lane)
         message = replace(
-            message, attempt=int(claimed), expires_at=self.situation.expiry_of(message)
+            message,
+            # As of now: a reload may have come while it arrived.
+            tenant=self.situation.tenant_of(message),
+            attempt=int(claimed),
+            expires_at=self.situation.expiry_of(message),
         )
         if claimed:
             self._lanes.enter(message, lane)
@@ -164,6 +170,8 @@ class Dispatcher:
             wait_s = LOOK_AROUND_S
             try:
                 await self.situation.sweep()
+                if self.situation.is_unsorted:
+                    await self._readmit()
                 wait_s = await self._backlog.claim()
             except StoreError as error:
                 diagnostics.warning("can't claim, trying again", error=str(error))

@@ -165,7 +165,7 @@ class Trial:
             self.untried.discard(recipient.position)
 
     def _settlement(self, news: Sequence[Recipient], end: Ending, due: float) -> Settlement:
-        return Settlement(self.message.queue_id, self.message.tenant, tuple(news), end, due)
+        return Settlement(self.message.queue_id, tuple(news), end, due)
 
 
 def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:

@@ -37,12 +37,14 @@ _FORGET_SENDER_S = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Leave to hand over, on one way. ``probes`` are the pauses that it tries."""
+    """Leave to hand over, on one way, given ``at`` (Unix seconds). ``probes`` are the pauses that
+    it tries."""
 
     upstream: str
     tenant: str
     sender: str
     probes: tuple[Held, ...] = ()
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -78,6 +80,8 @@ class Pauses:
         self._resting: dict[Held, float] = {}
         self._suspects: dict[str, set[str]] = {}
         self._refused: dict[Held, set[str]] = {}
+        # When upstreams became others under the same names.
+        self._renewed: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[Pause]:
         return iter(self._pauses.values())
@@ -95,6 +99,7 @@ class Pauses:
     def try_now(self, upstreams: Collection[str], now: float) -> Change:
         """What was in their way may have been mended: they are probed at once, but for those that
         a person has paused."""
+        self._renewed.update(dict.fromkeys(upstreams, now))
         changed = [
             replace(pause, until=now)
             for pause in self._pauses.values()
@@ -132,7 +137,7 @@ class Pauses:
         if self._pauses:
             probes = tuple(h for h in _chain(upstream, tenant, sender) if h in self._pauses)
             self._probing.update(probes)
-        return Ticket(upstream, tenant, sender, probes)
+        return Ticket(upstream, tenant, sender, probes, now)
 
     def _closed_until(self, held: Held, now: float) -> float | None:
         rests_until = self._resting.get(held, 0.0)
@@ -160,6 +165,8 @@ class Pauses:
         """What a handover says about its way. ``chance`` as in model.retry."""
         self.give_back(ticket)
         change = Change()
+        if ticket.at < self._renewed.get(ticket.upstream, 0.0):
+            return change  # it was made with what has been mended meanwhile
         trouble = _worst(attempt)
         if trouble is None and not (self._pauses or self._suspects or self._refused):
             return change

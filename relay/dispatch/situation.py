@@ -18,7 +18,7 @@ from relay.model import events
 from relay.model.message import Kind, Message
 from relay.model.notice import Incident, IncidentKind
 from relay.model.pause import Pause
-from relay.model.ports import Queue, StoreError, Treatment
+from relay.model.ports import Orders, Queue, StoreError, Treatment
 from relay.model.result import Attempt
 from relay.model.retry import Schedule
 from relay.route.classes import Facts, class_of, classes_key
@@ -71,6 +71,9 @@ class Situation:
         # Told the number of the request, and who makes it.
         self.reload_asked: Callable[[int, str], None] = lambda request, actor: None
         self._reloads = 0
+        self._any_toggle_over = True
+        # Whether the store may have mail under the tenants of another configuration.
+        self.is_unsorted = True
         self._queue = queue
         self._changed = changed
         self._unsaved = Change()
@@ -89,6 +92,7 @@ class Situation:
     def configure(self, config: Config, tenancy: Tenancy) -> Change:
         """From the next attempt on. What has become of the pauses is to be carried out."""
         self._read(config)
+        self.is_unsorted = True
         toggles = self.snapshot.toggles
         self.snapshot = Snapshot(config, tenancy, toggles, self.snapshot.generation + 1)
         self.rates.configure(config)
@@ -103,8 +107,9 @@ class Situation:
             for pause in self.pauses:
                 self._note_paused(pause)
             self.snapshot = self.snapshot.with_toggles(orders.toggles)
-            self.under_way.begin(orders.generation)
-            self._reloads = orders.reload_asked
+            self.under_way.generation = orders.generation
+            self._reloads = orders.reload_answered
+            self._note_reload(orders)
         await self.apply_classes(self.config)
         self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
 
@@ -132,18 +137,28 @@ class Situation:
         self.pauses.take_in(orders.pauses)
         for pause in gone:
             self._note_resumed(pause)
+        self._any_toggle_over |= bool(self.snapshot.toggles.keys() - orders.toggles.keys())
         self.snapshot = self.snapshot.with_toggles(orders.toggles)
         self.under_way.generation = orders.generation
         self._changed(None)
+        self._note_reload(orders)
+        return True
+
+    def _note_reload(self, orders: Orders) -> None:
         if orders.reload_asked > self._reloads:
             self._reloads = orders.reload_asked
             self.reload_asked(orders.reload_asked, orders.reload_actor)
-        return True
 
     # -- ways
 
     def plan(self, message: Message) -> Plan:
         return plan(self.snapshot, message, self.is_down)
+
+    def tenant_of(self, message: Message) -> str:
+        """Whose an application's message is by the present configuration."""
+        return self.snapshot.tenancy.of(
+            message.reverse_path, message.header_from, message.origin.bound
+        )
 
     def is_down(self, upstream: str, tenant: str, after_s: float) -> bool:
         if not self.pauses:
@@ -244,13 +259,10 @@ class Situation:
         change = self.pauses.sweep(now)
         if change or self._unsaved:
             await self.carry_out(change)
-        await self._end_toggles(now)
-        await self.under_way.report()
-
-    async def _end_toggles(self, now: float) -> None:
-        untils = (toggle.until for toggle in self.snapshot.toggles.values())
-        if any(until is not None and until <= now for until in untils):
+        if self._any_toggle_over:
             await self._queue.end_toggles(now)
+            self._any_toggle_over = False
+        await self.under_way.report()
 
     async def carry_out(self, change: Change) -> None:
         """Stored and told; kept for later where the store can't take it now, since the pauses in

@@ -18,10 +18,6 @@ class UnderWay:
         self._began: Counter[int] = Counter()
         self._reported = 0
 
-    def begin(self, generation: int) -> None:
-        """A new life: nothing is under way, and the store knows."""
-        self.generation = self._reported = generation
-
     @contextmanager
     def handover(self) -> Iterator[None]:
         generation = self.generation

@@ -134,7 +134,6 @@ class Settlement:
     """
 
     queue_id: str
-    tenant: str
     recipients: tuple[Recipient, ...]
     ending: Ending
     due: float

@@ -172,7 +172,8 @@ class Orders:
     that is stored, by hand or automatic.
 
     ``generation`` grows whenever one of them has changed anything. ``reload_asked`` counts the
-    requests to read the configuration anew; ``reload_actor`` made the last of them.
+    requests to read the configuration anew; ``reload_actor`` made the last of them, and those up to
+    ``reload_answered`` have had their verdict.
     """
 
     toggles: Mapping[str, Toggle]
@@ -181,6 +182,7 @@ class Orders:
     generation: int = field(default=0, compare=False)
     reload_asked: int = 0
     reload_actor: str = ""
+    reload_answered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +219,9 @@ class Queue(Protocol):
         class or of one that is not there any more. The relay's own messages stay as they are."""
 
     async def readmit(self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]) -> int:
-        """Give queued mail to the tenants that ``tenant_of`` (reverse-path, header From, bound)
-        names now; how many messages that changed. Nothing is done where it was done before by the
-        same ``tenancy``, which identifies it. The relay's own mail stays as it is."""
+        """Give all mail, dead letters too, to the tenants that ``tenant_of`` (reverse-path, header
+        From, bound) names now; how many messages that changed. Nothing is done where it was done
+        before by the same ``tenancy``, which identifies it. The relay's own mail stays as it is."""
 
     async def reclassify(self, message: Message) -> None:
         """Store a claimed message's class, found anew, with what follows from it."""
@@ -265,6 +267,9 @@ class Queue(Protocol):
 
     async def reached(self, generation: int) -> None:
         """Every attempt that is under way now began at this generation of the orders or later."""
+
+    async def answered(self, request: int) -> None:
+        """The requests to reload up to this one have had their verdict."""
 
     async def end_toggles(self, now: float) -> int:
         """Forget the toggles whose time is over, with their events; how many there were. Where

@@ -7,6 +7,7 @@ the number of tenants.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from relay.config.schema import Tenant
 from relay.model.address import canonical, domain_of
@@ -23,6 +24,7 @@ class Match:
 
 
 NO_MATCH = Match((), "")
+RULES_CHANGED = Reply(451, "4.7.1", "the tenants have changed meanwhile, try again")
 
 
 class Tenancy:
@@ -30,10 +32,12 @@ class Tenancy:
 
     def __init__(self, tenants: Iterable[Tenant], *, has_default: bool) -> None:
         self._has_default = has_default
+        self._names: set[str] = set()
         self._senders: dict[str, tuple[str, ...]] = {}
         self._domains: dict[str, tuple[str, ...]] = {}
         self._wildcards: dict[str, tuple[str, ...]] = {}
         for tenant in tenants:
+            self._names.add(tenant.name)
             for sender in tenant.senders:
                 _claim(self._senders, canonical(sender), tenant.name)
             for domain in tenant.domains:
@@ -45,7 +49,8 @@ class Tenancy:
     @property
     def identity(self) -> str:
         """The same for every tenancy in which each sender is of the same tenant."""
-        claims = [sorted(some.items()) for some in (self._senders, self._domains, self._wildcards)]
+        claims: list[Any] = [sorted(self._names)]
+        claims += [sorted(some.items()) for some in (self._senders, self._domains, self._wildcards)]
         return hashlib.blake2b(repr(claims).encode(), digest_size=16).hexdigest()
 
     def sender_refusal(self, reverse_path: str, bound: Bound) -> Reply | None:
@@ -57,6 +62,8 @@ class Tenancy:
         return None
 
     def admit(self, reverse_path: str, header_from: str, bound: Bound) -> str | Reply:
+        if bound and self._still(bound) is None:
+            return RULES_CHANGED
         tenant, _ = self.find(reverse_path, header_from, bound)
         if tenant is None and bound is not None:
             return _out_of_bounds(reverse_path or header_from)
@@ -67,6 +74,7 @@ class Tenancy:
 
     def find(self, reverse_path: str, header_from: str, bound: Bound) -> tuple[str | None, str]:
         """The tenant's name, or None, and why."""
+        bound = self._still(bound)
         if bound is not None and len(bound) == 1:
             return bound[0], f"the client may send only for {bound[0]}"
         for kind, address in (("reverse-path", reverse_path), ("header From", header_from)):
@@ -78,6 +86,17 @@ class Tenancy:
                 return None, f"{kind} {address} is of {', '.join(match.tenants)}, out of bounds"
             return allowed[0], f"{kind} {address} matches {match.why}"
         return None, "no tenant has this sender"
+
+    def of(self, reverse_path: str, header_from: str, bound: Bound) -> str:
+        """The tenant's name, "" for one who lives on the default."""
+        return self.find(reverse_path, header_from, bound)[0] or ""
+
+    def _still(self, bound: Bound) -> Bound:
+        """Those of the tenants that there still are: whoever was bound to a tenant that a reload
+        has renamed or removed is known by the sender alone."""
+        if not bound or all(name in self._names for name in bound):
+            return bound
+        return tuple(name for name in bound if name in self._names) or None
 
     def owns(self, tenant: str, address: str) -> bool:
         """Whether the address is one of the tenant's own."""

@@ -52,10 +52,8 @@ def settlement(
     *,
     due: float = NOW,
     recipients: Sequence[Recipient] = (),
-    tenant: str | None = None,
 ) -> Settlement:
-    tenant = settled.tenant if tenant is None else tenant
-    return Settlement(settled.queue_id, tenant, tuple(recipients), ending, due)
+    return Settlement(settled.queue_id, tuple(recipients), ending, due)
 
 
 def orders(**toggles: Toggle) -> Orders:

@@ -263,14 +263,6 @@ async def test_a_deferred_message_waits_with_its_news(store: Store) -> None:
     assert found.recipients == (two[0], news)
 
 
-async def test_settling_moves_a_message_to_its_tenant(store: Store) -> None:
-    [kept] = await keep(store, message(tenant=""), claimed=True)
-    await store.settle([settlement(kept, Ending.WAITS, tenant="globex")], [])
-    assert (await store.due(NOW)).tenants == ("globex",)
-    [found] = await claimed(store, "globex")
-    assert found.tenant == "globex"
-
-
 async def test_a_message_that_is_done_is_gone(store: Store) -> None:
     [kept] = await keep(store, message(), claimed=True)
     await store.settle([settlement(kept, Ending.DONE)], [])

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from contract.letters import NOW, message
+from contract.letters import NOW, message, settlement
 
-from relay.model.message import Kind, Message, Origin
+from relay.model.message import Ending, Kind, Message, Origin, Recipient, State
 from relay.model.ports import Bound, Store
 
 
@@ -52,3 +52,20 @@ async def test_it_looks_only_where_the_tenancy_is_another(store: Store) -> None:
 async def test_any_number_is_moved(store: Store) -> None:
     await keep(store, *(of("shop@moved.example") for _ in range(2100)))
     assert await store.readmit("second", by_sender) == 2100
+
+
+async def test_what_is_under_way_meanwhile_stays_with_its_new_tenant(store: Store) -> None:
+    """Its settle knows the former one, and would bring it back."""
+    moved = of("shop@moved.example")
+    await store.add(moved, claimed=True, events=[])
+    await store.readmit("second", by_sender)
+    await store.settle([settlement(moved, Ending.WAITS)], [])
+    assert [one.queue_id for one in await store.claim("globex", 10, NOW)] == [moved.queue_id]
+
+
+async def test_dead_letters_are_moved_since_they_may_be_tried_again(store: Store) -> None:
+    dead = of("shop@moved.example")
+    await store.add(dead, claimed=True, events=[])
+    failed = Recipient(0, dead.recipients[0].address, state=State.FAILED)
+    await store.settle([settlement(dead, Ending.DEAD, recipients=[failed])], [])
+    assert await store.readmit("second", by_sender) == 1

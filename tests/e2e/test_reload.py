@@ -3,6 +3,7 @@
 import os
 import signal
 import smtplib
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,11 @@ import argon2
 import pytest
 import yaml
 from support.mail import message, send
+from support.program import RELAY
 from support.upstream import Slowly
+
+from relay.queue.sqlite.admin import Administration
+from relay.record.audit import json_line
 
 RECIPIENT = "joe@recipient.example"
 ACME = "app@acme.example"
@@ -111,6 +116,77 @@ def test_what_is_under_way_ends_on_the_old_way_and_once(running):
     assert not running.globex.transactions
 
 
+def test_mail_that_was_under_way_and_failed_follows_its_domain_to_another_tenant(running):
+    """Its settle brought it back to the former tenant, where it hung behind that one's pause."""
+    running.acme.script = {"dot": Slowly(4.0, "451 4.3.0 not now")}
+    send(running.port, ACME, RECIPIENT)
+    wait_until(lambda: any(line.startswith("DATA") for _, line in running.acme.commands))
+
+    def hand_to_globex(config: dict[str, Any]) -> None:
+        config["tenants"]["acme"]["domains"] = ["acme-old.example"]
+        config["tenants"]["globex"]["domains"].append("acme.example")
+
+    running.relay.verb("upstream", "pause", "acme-mail", "--reason", "moving", check=True)
+    edit(running, hand_to_globex)
+    reload(running)
+    running.globex.wait_for(1)
+
+
+def test_a_dead_letter_that_is_tried_again_follows_its_domain_too(running):
+    running.acme.script = {"rcpt": "550 5.1.1 no such user"}
+    send(running.port, ACME, RECIPIENT)
+    running.relay.wait_for_event("email.dead_lettered")
+
+    def hand_to_globex(config: dict[str, Any]) -> None:
+        config["tenants"]["acme"]["domains"] = ["acme-old.example"]
+        config["tenants"]["globex"]["domains"].append("acme.example")
+
+    running.relay.verb("upstream", "pause", "acme-mail", "--reason", "moving", check=True)
+    edit(running, hand_to_globex)
+    reload(running)
+    running.relay.verb("dead", "retry", "--all", check=True)
+    running.globex.wait_for(1)
+
+
+def test_a_request_that_was_not_answered_is_answered_at_the_next_start(running):
+    """One that came between the reading of the file and the first look at the store was lost."""
+    running.relay.stop()
+    store = Path(yaml.safe_load(running.relay.config_file.read_text())["store"][9:])
+    with Administration(store, render=json_line) as administration:
+        request = administration.ask_reload("dana")
+    running.relay.start()
+    [event] = running.relay.wait_for_event("config.reloaded")
+    assert (event["request"], event["actor"]) == (request, "dana")
+    running.relay.stop()
+    running.relay.start()
+    assert len(running.relay.events("config.reloaded")) == 1, "it was answered before"
+
+
+def test_sighup_while_it_starts_is_a_reload_and_not_the_end(site):
+    """The signal's default ended it, and systemd takes that for a clean end."""
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    with (site.folder / "starting").open("wb") as told:
+        process = subprocess.Popen(
+            [RELAY, "--config", site.relay.config_file, "serve"],
+            stdout=told,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+    try:
+        assert process.stderr is not None
+        # What it imports first after it has taken care of the signal.
+        while b"relay.config.problem" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        drain = threading.Thread(target=process.stderr.read)
+        drain.start()
+        wait_until(lambda: b"config.reloaded" in (site.folder / "starting").read_bytes())
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        drain.join()
+
+
 def test_a_removed_tenant_lives_on_the_default_and_one_without_default_waits(running):
     def remove(config: dict[str, Any]) -> None:
         del config["tenants"]["acme"]
@@ -181,6 +257,29 @@ def test_a_user_who_is_gone_is_sent_away_and_may_send_no_more(site):
             client.sendmail("app@globex.example", [RECIPIENT], message(ACME, RECIPIENT))
     site.acme.wait_for(1)
     assert not site.globex.transactions
+
+
+def test_a_session_that_logged_in_with_a_former_password_is_sent_away(site):
+    """It went on sending for as long as it was kept open."""
+    file = site.folder / "crm.hash"
+    file.write_text(argon2.PasswordHasher().hash("the old one"))
+    file.chmod(0o600)
+
+    def with_user(config: dict[str, Any]) -> None:
+        user = {"password_hash": f"file:{file}", "tenants": ["acme"]}
+        config["clients"] = {"networks": ["::1/128"], "users": {"crm": user}}
+
+    edit(site, with_user)
+    site.relay.start()
+    with smtplib.SMTP("127.0.0.1", site.port, timeout=20) as client:
+        client.login("crm", "the old one")
+        client.sendmail(ACME, [RECIPIENT], message(ACME, RECIPIENT))
+        file.write_text(argon2.PasswordHasher().hash("the new one"))
+        assert reload(site)["sections"] == ["clients"]
+        with pytest.raises((smtplib.SMTPSenderRefused, smtplib.SMTPServerDisconnected)):
+            client.sendmail(ACME, [RECIPIENT], message(ACME, RECIPIENT))
+    with smtplib.SMTP("127.0.0.1", site.port, timeout=20) as client:
+        client.login("crm", "the new one")
 
 
 # -- rotation

@@ -11,7 +11,7 @@ import pytest
 from support.configs import relay_config
 from support.verbs import Relay, command_line
 
-from relay.cli import listing
+from relay.cli.messages import listing
 from relay.model import events
 from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.identifiers import new_identifier
@@ -73,7 +73,7 @@ def settlement(kept: Message, **news: Any) -> Settlement:
     """Of its first recipient."""
     changed = replace(kept.recipients[0], **news)
     end = ending((changed, *kept.recipients[1:]))
-    return Settlement(kept.queue_id, kept.tenant, (changed,), end, time.time() + 3600)
+    return Settlement(kept.queue_id, (changed,), end, time.time() + 3600)
 
 
 async def fill(path: Path) -> dict[str, str]:

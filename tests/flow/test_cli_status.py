@@ -115,7 +115,7 @@ def failing(held: Held) -> Pause:
 
 
 def settlement(one: Message, end: Ending) -> Settlement:
-    return Settlement(one.queue_id, one.tenant, (), end, time.time() + 60)
+    return Settlement(one.queue_id, (), end, time.time() + 60)
 
 
 async def a_day(store: SqliteStore) -> None:

@@ -239,8 +239,8 @@ class Administration:
 
     def tell(self, *events: Event) -> None:
         """Put on record what changes nothing in the queue: a test, a check, a drill."""
-        with self._change() as change:
-            change.events.extend(events)
+        with self._transaction():
+            self._add(events)
 
     def events(
         self,
@@ -264,13 +264,21 @@ class Administration:
     def _change(self) -> Iterator["_Change"]:
         """One transaction: what is done to ``connection``, the ``events`` of it, and the generation
         that begins with it."""
+        with self._transaction():
+            moved = self._connection.execute(SQL["move_generation"]).fetchone()
+            change = _Change(self._connection, moved[0], [])
+            yield change
+            self._add(change.events)
+
+    def _add(self, events: Sequence[Event]) -> None:
+        add_events(self._connection, [(event, self._render(event)) for event in events])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._explained():
             begin(self._connection)
             try:
-                moved = self._connection.execute(SQL["move_generation"]).fetchone()
-                change = _Change(self._connection, moved[0], [])
-                yield change
-                add_events(self._connection, [(e, self._render(e)) for e in change.events])
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:

@@ -84,20 +84,18 @@ GROUP BY tenant;
 DELETE FROM message WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: settle_messages
--- What attempts came to, [[id, tenant, due, dead_since, parked]...]; those that have vanished are left out.
+-- What attempts came to, [[id, due, dead_since, parked]...]; those that have vanished are left out.
 UPDATE message SET
     claimed = 0,
     parked = news.parked,
-    tenant = news.tenant,
     due = news.due,
     dead_since = news.dead_since
 FROM (
     SELECT
         value ->> 0 AS id,
-        value ->> 1 AS tenant,
-        value ->> 2 AS due,
-        value ->> 3 AS dead_since,
-        value ->> 4 AS parked
+        value ->> 1 AS due,
+        value ->> 2 AS dead_since,
+        value ->> 3 AS parked
     FROM json_each(?)
 ) AS news
 WHERE message.id = news.id;
@@ -257,19 +255,19 @@ SELECT tenancy FROM ledger;
 -- Now it is sorted by these.
 UPDATE ledger SET tenancy = ?;
 
--- name: senders_queued
--- What a tenant follows from, once for all the mail that has it in common.
-SELECT DISTINCT tenant, reverse_path, header_from, bound FROM message
-WHERE dead_since IS NULL AND kind = 'mail';
+-- name: senders
+-- What the tenants of some messages follow from, in the order of their ids; dead letters, too, since
+-- they may be tried again.
+SELECT id, tenant, reverse_path, header_from, bound FROM message
+WHERE id > :after AND kind = 'mail'
+ORDER BY id
+LIMIT :most;
 
--- name: move_to_tenant
--- Some of a sender's queued mail becomes that of another tenant.
-UPDATE message SET tenant = :to WHERE id IN (
-    SELECT id FROM message
-    WHERE tenant = :tenant AND reverse_path = :reverse_path AND header_from = :header_from
-        AND bound IS :bound AND dead_since IS NULL AND kind = 'mail'
-    LIMIT :most
-);
+-- name: move_to_tenants
+-- Messages become those of other tenants, [[id, tenant]...].
+UPDATE message SET tenant = moved.tenant
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS tenant FROM json_each(?)) AS moved
+WHERE message.id = moved.id;
 
 -- name: claim
 -- The claim is the attempt: both are stored before it is made.
@@ -326,8 +324,12 @@ UPDATE ledger SET audit_bytes = audit_bytes + ?
 RETURNING generation, changes, messages, content_bytes, dead_messages, dead_bytes, audit_bytes;
 
 -- name: standing
--- How often there were orders, and to reload among them.
-SELECT generation, reload_asked, reload_actor FROM ledger;
+-- How often there were orders, and to reload among them; how far the latter were answered.
+SELECT generation, reload_asked, reload_actor, reload_answered FROM ledger;
+
+-- name: answer_reload
+-- The requests up to this one have their verdict.
+UPDATE ledger SET reload_answered = max(reload_answered, ?);
 
 -- name: reached
 -- Every attempt that is under way began at this generation, or later.

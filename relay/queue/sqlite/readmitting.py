@@ -1,4 +1,4 @@
-"""Whose queued mail is, by the tenants of another configuration."""
+"""Whose mail is what lies in the store, by the tenants of another configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,48 +9,43 @@ import orjson
 from relay.model.ports import Bound
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.queries import SQL
-from relay.queue.sqlite.rows import storable
+from relay.queue.sqlite.rows import json_text, storable
 
-# A bite of some 10 ms of the writer.
+# Some milliseconds of a reader, and at most so many of the writer.
 _AT_ONCE = 1000
+
+TenantOf = Callable[[str, str, Bound], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    """Queued mail that is all of one tenant; ``bound`` as it is stored."""
+class Page:
+    """``moves`` are those of its messages whose tenant is another now, as (id, tenant). ``last`` is
+    the id of the last one looked at; None: there was none."""
 
-    tenant: str
-    reverse_path: str
-    header_from: str
-    bound: str | None
-
-
-def moves(
-    connection: Connection, tenancy: str, tenant_of: Callable[[str, str, Bound], str]
-) -> list[tuple[Sender, str]] | None:
-    """Senders whose tenant is another now, and which; None where the tenancy is the same. Looks at
-    every message that is queued."""
-    if connection.execute(SQL["tenancy"]).fetchone()[0] == tenancy:
-        return None
-    moved = []
-    for tenant, reverse_path, header_from, bound in connection.execute(SQL["senders_queued"]):
-        now = storable(tenant_of(reverse_path, header_from, _bound(bound)))
-        if now != tenant:
-            moved.append((Sender(tenant, reverse_path, header_from, bound), now))
-    return moved
+    moves: list[tuple[int, str]]
+    last: int | None
 
 
-def move(connection: Connection, sender: Sender, tenant: str) -> Outcome:
-    """How many were moved; there may be more."""
-    parameters = {
-        "tenant": sender.tenant,
-        "reverse_path": sender.reverse_path,
-        "header_from": sender.header_from,
-        "bound": sender.bound,
-        "to": tenant,
-        "most": _AT_ONCE,
-    }
-    return Outcome(connection.execute(SQL["move_to_tenant"], parameters).rowcount)
+def page(connection: Connection, after: int, tenant_of: TenantOf) -> Page:
+    """The next messages behind that id."""
+    rows = connection.execute(SQL["senders"], {"after": after, "most": _AT_ONCE}).fetchall()
+    moves = [
+        (number, now)
+        for number, tenant, reverse_path, header_from, bound in rows
+        if (now := storable(tenant_of(reverse_path, header_from, _bound(bound)))) != tenant
+    ]
+    return Page(moves, rows[-1][0] if rows else None)
+
+
+def move(connection: Connection, moves: list[tuple[int, str]]) -> Outcome:
+    """How many there were: those that have ended meanwhile are left out."""
+    return Outcome(connection.execute(SQL["move_to_tenants"], (json_text(moves),)).rowcount)
+
+
+def sorted_by(connection: Connection) -> str:
+    """The tenancy by which all of it was sorted last."""
+    tenancy: str = connection.execute(SQL["tenancy"]).fetchone()[0]
+    return tenancy
 
 
 def done(connection: Connection, tenancy: str) -> Outcome:

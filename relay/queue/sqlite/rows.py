@@ -105,7 +105,7 @@ def news_rows(number: int, recipients: Iterable[Recipient]) -> list[Row]:
 def settled_row(number: int, settlement: Settlement, now: float) -> Row:
     dead_since = micros(now) if settlement.ending is Ending.DEAD else None
     due, parked = micros(settlement.due), int(settlement.parked)
-    return number, storable(settlement.tenant), due, dead_since, parked
+    return number, due, dead_since, parked
 
 
 def event_row(line: Line) -> Row:

@@ -25,7 +25,6 @@ from relay.model.pause import Held, Pause
 from relay.model.ports import (
     NOTHING_MORE,
     Also,
-    Bound,
     Due,
     Orders,
     Retention,
@@ -170,16 +169,21 @@ class SqliteStore:
         work = partial(claiming.apply_classes, by_class=by_class, others=others)
         await self._carried_out(Change(work=work))
 
-    async def readmit(self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]) -> int:
-        """Bite by bite, so that mail gets in between."""
-        moves = await self._off_loop(partial(self._moves, tenancy, tenant_of))
-        if moves is None:
+    async def readmit(self, tenancy: str, tenant_of: readmitting.TenantOf) -> int:
+        """Bite by bite, so that mail gets in between. What was submitted before is stored first, so
+        that nothing of the former tenancy comes behind."""
+        await self._carried_out(Change())
+        if await self._read(readmitting.sorted_by) == tenancy:
             return 0
-        moved = 0
-        for sender, tenant in moves:
-            work = partial(readmitting.move, sender=sender, tenant=tenant)
-            while some := await self._carried_out(Change(work=work)):
-                moved += some
+        moved, after = 0, -1
+        while True:
+            look = partial(readmitting.page, after=after, tenant_of=tenant_of)
+            page = await self._read(look)
+            if page.last is None:
+                break
+            if page.moves:
+                moved += await self._carried_out(Change(work=_moving(page.moves)))
+            after = page.last
         await self._carried_out(Change(work=partial(readmitting.done, tenancy=tenancy)))
         return moved
 
@@ -277,6 +281,9 @@ class SqliteStore:
     async def reached(self, generation: int) -> None:
         await self._carried_out(Change(work=partial(toggling.reach, generation=generation)))
 
+    async def answered(self, request: int) -> None:
+        await self._carried_out(Change(work=partial(toggling.answer, request=request)))
+
     async def end_toggles(self, now: float) -> int:
         # Asked often, and hardly ever is there one: no transaction for that.
         if not await self._read(partial(toggling.any_over, now=now)):
@@ -361,12 +368,6 @@ class SqliteStore:
         while await self._carried_out(Change(work=work)):
             self._parts.watch.look_for_suppressions()
 
-    def _moves(
-        self, tenancy: str, tenant_of: Callable[[str, str, Bound], str]
-    ) -> list[tuple[readmitting.Sender, str]] | None:
-        with closing(connecting.connect_to_read(self._path)) as connection:
-            return readmitting.moves(connection, tenancy, tenant_of)
-
     def _shares(self) -> dict[str, Share]:
         with closing(connecting.connect_to_read(self._path)) as connection:
             return counting.shares(connection)
@@ -410,6 +411,10 @@ class SqliteStore:
                 parts.reader.close()
             parts.watch.close()
         self._pool.shutdown()
+
+
+def _moving(moves: list[tuple[int, str]]) -> Work:
+    return partial(readmitting.move, moves=moves)
 
 
 def _unused(queue_ids: Sequence[str], parked_until: int | None = None) -> list[Row]:

@@ -26,3 +26,8 @@ def end_over(connection: Connection, now: float, render: Render) -> Outcome:
 def reach(connection: Connection, generation: int) -> Outcome:
     connection.execute(SQL["reach"], (generation,))
     return Outcome(None)
+
+
+def answer(connection: Connection, request: int) -> Outcome:
+    connection.execute(SQL["answer_reload"], (request,))
+    return Outcome(None)

@@ -83,5 +83,6 @@ ALTER TABLE ledger ADD COLUMN reached INTEGER NOT NULL DEFAULT 0;
 -- How often it was asked to read the configuration anew, and by whom last.
 ALTER TABLE ledger ADD COLUMN reload_asked INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ledger ADD COLUMN reload_actor TEXT NOT NULL DEFAULT '';
+ALTER TABLE ledger ADD COLUMN reload_answered INTEGER NOT NULL DEFAULT 0;
 -- By which tenants queued mail was last sorted: a digest of who claims which senders.
 ALTER TABLE ledger ADD COLUMN tenancy TEXT NOT NULL DEFAULT '';
