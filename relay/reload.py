@@ -74,6 +74,8 @@ class Reloader:
 
     async def run(self) -> None:
         """Until cancelled. Every request has its verdict in the trail."""
+        # Else what is rotated before it was ever used could not be told from what was there.
+        await asyncio.to_thread(_reveal, self.config)
         while True:
             request = await self._requests.get()
             try:
@@ -115,6 +117,7 @@ class Reloader:
         problems += await asyncio.to_thread(_unreadable, self.config, new)
         if problems:
             raise RejectedError(*problems)
+        await asyncio.to_thread(_reveal, new)
         await self._prepare(new)
         await self._take_over(new, changed)
         return changed
@@ -184,6 +187,11 @@ def _trouble_with(secret: Secret) -> str | None:
     except SecretError as error:
         return str(error)
     return None
+
+
+def _reveal(config: Config) -> None:
+    for _, secret in secrets_of(config):
+        _trouble_with(secret)
 
 
 def _renewed(new: Config, changed: Changes) -> list[str]:

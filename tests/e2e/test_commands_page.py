@@ -75,7 +75,7 @@ def test_the_page_shows_it(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_lists_or_reports_has_rows(verb: str) -> None:
-    assert ("--json" in VERBS[verb]) is (verb not in NO_ROWS)
+    assert "--json" in VERBS[verb] or verb in NO_ROWS
 
 
 @pytest.fixture
@@ -150,8 +150,8 @@ def test_rows_are_json_objects_one_a_line(machine: Machine) -> None:
         "tenant show": ["acme"],
     }
     machine.run("relay suppress add dan@customer.example --reason 'asked us to stop'")
-    for verb, options in VERBS.items():
-        if "--json" in options and verb != "drill":  # which takes long, and has a test of its own
+    for verb in VERBS:
+        if verb not in (*NO_ROWS, "drill"):  # which takes long, and has a test of its own
             found = rows(*verb.split(), *arguments.get(verb, ()))
             assert found, verb
             assert all(isinstance(row, dict) for row in found), verb

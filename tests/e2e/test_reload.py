@@ -164,27 +164,26 @@ def test_a_request_that_was_not_answered_is_answered_at_the_next_start(running):
 
 def test_sighup_while_it_starts_is_a_reload_and_not_the_end(site):
     """The signal's default ended it, and systemd takes that for a clean end."""
+    told = site.folder / "starting"
+    command = [RELAY, "--config", site.relay.config_file, "serve"]
     environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
-    with (site.folder / "starting").open("wb") as told:
-        process = subprocess.Popen(
-            [RELAY, "--config", site.relay.config_file, "serve"],
-            stdout=told,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
-    try:
-        assert process.stderr is not None
-        # What it imports first after it has taken care of the signal.
-        while b"relay.config.problem" not in process.stderr.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGHUP)
-        drain = threading.Thread(target=process.stderr.read)
-        drain.start()
-        wait_until(lambda: b"config.reloaded" in (site.folder / "starting").read_bytes())
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-        drain.join()
+    with (
+        told.open("wb") as stdout,
+        subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=environment) as relay,
+    ):
+        try:
+            assert relay.stderr is not None
+            # What it imports first after it has taken care of the signal.
+            while b"relay.config.problem" not in relay.stderr.readline():
+                assert relay.poll() is None
+            relay.send_signal(signal.SIGHUP)
+            drain = threading.Thread(target=relay.stderr.read)
+            drain.start()
+            wait_until(lambda: b"config.reloaded" in told.read_bytes())
+        finally:
+            relay.terminate()
+            assert relay.wait(20) == 0
+            drain.join()
 
 
 def test_a_removed_tenant_lives_on_the_default_and_one_without_default_waits(running):

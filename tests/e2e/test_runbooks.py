@@ -5,9 +5,11 @@ A runbook begins where "First set-up" has ended. What happens between its steps,
 the world, are the events below: each comes before the command that it is named by.
 
 When an output has changed, RELAY_DOCS_REWRITE=1 makes this test put what came into the page, to be
-read before it is kept.
+read before it is kept. Plain verbs run in this process; all else (pipes, drills, what is typed
+into) is run by a shell, with the installed program.
 """
 
+import re
 import smtplib
 import time
 from collections import Counter
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.certificates import Certificates
+from support.console import steps
 from support.machine import Machine
 from support.play import Event, Play, Scene
 from support.premises import (
@@ -293,6 +296,13 @@ def machine(
 
 
 # -- the runbooks
+
+
+def test_no_command_stands_where_it_would_not_be_run() -> None:
+    shown = re.findall(r"^\s*\$ .*", PAGE.text, re.MULTILINE)
+    blocks = (block.text for block in PAGE.blocks if block.language == "console")
+    run = [f"$ {step.command}" for block in blocks for step in steps(block)]
+    assert [line.strip() for line in shown] == run
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)

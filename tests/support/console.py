@@ -53,7 +53,8 @@ class Step:
 
 
 def steps(block: str) -> Iterator[Step]:
-    command, printed = "", []
+    command = ""
+    printed: list[str] = []
     for line in block.splitlines(keepends=True):
         if line.startswith("$ "):
             if command:

@@ -89,10 +89,10 @@ class Machine:
         return re.sub(r"127\.0\.0\.1:25\b", f"127.0.0.1:{self.port}", text)
 
     def told(self, text: str) -> str:
-        for _, (host, port) in PROVIDERS.items():
-            mine = self.upstreams[host].port
-            text = text.replace(f"localhost:{mine}", f"{host}:{port}")
-            text = text.replace(f"127.0.0.1:{mine}", f"{host}:{port}")
+        for host, port in PROVIDERS.values():
+            here = self.upstreams[host].port
+            text = text.replace(f"localhost:{here}", f"{host}:{port}")
+            text = text.replace(f"127.0.0.1:{here}", f"{host}:{port}")
         for path, mine in self._paths.items():
             text = text.replace(mine, path)
         text = re.sub(rf"\b127\.0\.0\.1:{self.port}\b", "127.0.0.1:25", text)
