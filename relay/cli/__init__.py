@@ -1,4 +1,5 @@
-"""The command line: one file for each group of verbs; each imports what it needs when it runs.
+"""The command line: a file or a package for each group of verbs; each imports what it needs when it
+runs. Beside them `access`, `options`, `output`, `progress`, what many have in common.
 
 Status 0: fine; 1: the thing asked about is wrong; 2: usage; 78: configuration.
 """
@@ -13,15 +14,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from relay import __version__
-from relay.cli.access import Trouble, config_file
-from relay.cli.options import examples
-from relay.cli.suggesting import Verbs
+from relay.cli.access import Trouble
+from relay.cli.shell.verbs import Verbs
 
-# One file each, in the order of --help. Only the one that is asked for is read: all of them take
-# longer than most verbs.
-_FILES = ("reload", "demo", "check", "test", "doctor", "drill", "route", "status", "queue", "dead",
-          "tenant", "upstream", "suppress", "audit", "providers", "config", "completion",
+# One file or package each, in the order of --help. Only the one that is asked for is read: all of
+# them take longer than most verbs.
+_FILES = ("serve", "reload", "demo", "check", "test", "doctor", "drill", "route", "status", "queue",
+          "dead", "tenant", "upstream", "suppress", "audit", "providers", "config", "completion",
           "secret")  # fmt: skip
+_ELSEWHERE = {"completion": "shell.completion"}
 _GROUPS = frozenset({"queue", "dead", "tenant", "upstream", "suppress", "config", "secret"})
 
 
@@ -55,9 +56,8 @@ def program(verb: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(relay)
-    app.command(epilog=examples("relay serve", "relay --config ./config.yaml serve"))(serve)
     for name in [verb] if verb in _FILES else _FILES:
-        group = import_module(f"relay.cli.{name}").app
+        group = import_module(f"relay.cli.{_ELSEWHERE.get(name, name)}").app
         app.add_typer(group, name=name if name in _GROUPS else None)
     return app
 
@@ -95,16 +95,6 @@ def relay(
 ) -> None:
     """A local SMTP relay: takes mail on localhost, keeps it, hands it to each tenant's upstream."""
     context.obj = config
-
-
-def serve(context: typer.Context) -> None:
-    """Run in the foreground until told to stop.
-
-    Under a service manager, or on a terminal, where the trail is shown as it grows.
-    """
-    from relay.cli.serve import serve
-
-    raise typer.Exit(serve(config_file(context)))
 
 
 def _complain(text: str) -> NoReturn:

@@ -5,7 +5,7 @@ It may not print anything but what is wrong.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,7 +29,8 @@ class Trouble(Exception):
 
 
 def config_file(context: typer.Context) -> Path | None:
-    """--config, or where a configuration is looked for; None where there is no file."""
+    """For ``serve``, whose variables are its own: --config, or where a configuration is looked for;
+    None where there is no file."""
     from relay.config import find_config_file
 
     return find_config_file(context.obj, os.environ)
@@ -81,6 +82,15 @@ def store_at(path: Path) -> Iterator["Administration"]:
             yield administration
     except StoreError as error:
         raise Trouble(str(error)) from error
+
+
+def put_on_record(config: "Config", events: "Sequence[Event]") -> None:
+    """Where there is no store to put it in, what was found is as true as with one."""
+    try:
+        with store(config) as administration:
+            administration.tell(*events)
+    except Trouble as trouble:
+        typer.echo(f"relay: not on record: {trouble}", err=True)
 
 
 def _line(event: "Event") -> bytes:

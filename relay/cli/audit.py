@@ -13,7 +13,6 @@ import typer
 from relay.cli import access, options, output
 
 if TYPE_CHECKING:
-    from relay.config.schema import Config
     from relay.queue.sqlite.admin import Administration
 
 app = typer.Typer()
@@ -91,8 +90,13 @@ def audit(
     show = _shower(as_json)
     config = access.configuration(context)
     with access.store(config) as store:
-        _check_names(config, store, tenant, upstream)
         read = partial(_read, store, chosen, wanted)
+        # What has left the configuration still has its trail; what neither knows was misspelt, and
+        # would look as if nothing had happened.
+        if tenant:
+            access.check_tenant(config, tenant, any(store.events(tenant=tenant, limit=1)))
+        if upstream and upstream not in config.upstreams and not any(read(begin, end)):
+            access.named("upstream", upstream, config.upstreams)
         if follow:
             follow_trail(read, begin, show)
         else:
@@ -197,21 +201,6 @@ def _moment(text: str, option: str) -> float:
 def _written_moment(text: str) -> float:
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _check_names(
-    config: "Config", store: "Administration", tenant: str | None, upstream: str | None
-) -> None:
-    """A tenant that has left the configuration still has its trail; what neither knows was
-    misspelt, and would look as if nothing had happened."""
-    if tenant:
-        access.check_tenant(config, tenant, any(store.events(tenant=tenant, limit=1)))
-    if upstream and upstream not in config.upstreams and not _told_of(store, upstream):
-        access.named("upstream", upstream, config.upstreams)
-
-
-def _told_of(store: "Administration", upstream: str) -> bool:
-    return any(Wanted(upstream=upstream).filter(store.events()))
 
 
 def _known_events(names: list[str]) -> list[str]:

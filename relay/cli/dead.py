@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from relay.cli import access, listing, options, output, picking, progress, showing
+from relay.cli import access, options, output, progress
+from relay.cli.messages import listing, picking, showing
 
 app = options.group("Dead letters: what gave up, why, and what to do with it.")
 
@@ -58,6 +59,7 @@ def retry(
     tenant: options.OneTenant = None,
     cause: options.OneCause = None,
     everything: options.Everything = False,
+    as_json: options.Json = False,
 ) -> None:
     """Give dead letters another life.
 
@@ -67,7 +69,7 @@ def retry(
     config = access.configuration(context)
     with access.store(config) as store:
         access.check_tenant(config, tenant, any(store.messages(True, tenant, limit=1)))
-        picking.retry(store, picked, dead=True)
+        picking.retry(store, picked, dead=True, as_json=as_json)
 
 
 @app.command(
@@ -88,11 +90,15 @@ def export(
             "standard output.",
         ),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Write messages to files (.eml).
 
-    Header section and body as they were accepted, CRLF line ends included.
+    Header section and body as they were accepted, CRLF line ends included. With --json a row for
+    each file.
     """
+    if as_json and to is None:
+        raise typer.BadParameter("standard output has the messages: say --to", param_hint="--json")
     if len(queue_ids) > 1 and not (to and to.is_dir()):
         raise typer.BadParameter("name a directory for several messages", param_hint="--to")
     with access.store(access.configuration(context)) as store:
@@ -102,15 +108,20 @@ def export(
             if to is None:
                 for piece in octets:
                     output.raw(piece)
-            else:
-                showing.save(octets, to / f"{queue_id}.eml" if to.is_dir() else to)
+                continue
+            file = to / f"{queue_id}.eml" if to.is_dir() else to
+            size = output.save(octets, file)
+            if as_json:
+                output.json_lines([{"queue_id": queue_id, "file": str(file), "size": size}])
 
 
 @app.command(epilog=options.examples("relay dead drop 0C5Q2J7XKM3ZA"))
-def drop(context: typer.Context, queue_ids: options.QueueIds) -> None:
+def drop(
+    context: typer.Context, queue_ids: options.QueueIds, as_json: options.Json = False
+) -> None:
     """Remove dead letters for good.
 
     The trail keeps what became of them.
     """
     with access.store(access.configuration(context)) as store:
-        picking.drop(store, queue_ids, dead=True)
+        picking.drop(store, queue_ids, dead=True, as_json=as_json)

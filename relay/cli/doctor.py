@@ -4,7 +4,7 @@ Looks and reports; nothing is changed, and no mail is sent.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from relay.doctor.finding import Finding
     from relay.doctor.subject import Subject
     from relay.model.events import Event
+    from relay.model.toggle import Toggle
 
 app = typer.Typer()
 
-_COLOURS = {"green": "32", "red": "31", "unknown": "33"}
+_COLOURS = {"green": output.GREEN, "red": output.RED, "unknown": output.YELLOW}
 _INDENT = " " * 6
 
 
@@ -62,23 +63,35 @@ def doctor(
     """
     import asyncio
 
-    from relay.cli import examining
+    from relay import examination
+    from relay.doctor.answers import NoNameserver
 
     config = _asking(access.configuration(context), nameservers)
     for name in tenants or ():
         access.named("tenant", name, config.tenants)
-    toggles = examining.toggles(config)
-    subjects = examining.subjects(config, toggles, list(dict.fromkeys(tenants or ())))
-    everybody = examining.subjects(config, toggles, ()) if tenants else ()
-    found = asyncio.run(examining.examine(config, subjects, everybody))
+    toggles = _toggles(config)
+    subjects = examination.subjects(config, toggles, list(dict.fromkeys(tenants or ())))
+    everybody = examination.subjects(config, toggles, ()) if tenants else ()
+    try:
+        found = asyncio.run(examination.examine(config, subjects, everybody))
+    except NoNameserver as error:
+        raise Trouble(str(error)) from None
     if as_json:
         output.json_lines(_rows(subjects, found))
     else:
         _show(subjects, found)
     output.flush()
-    _put_on_record(config, [_event(*one) for one in zip(subjects, found, strict=True)])
+    access.put_on_record(config, [_event(*one) for one in zip(subjects, found, strict=True)])
     if any(_counted(findings)["red"] for findings in found):
         raise typer.Exit(1)
+
+
+def _toggles(config: "Config") -> "Mapping[str, Toggle]":
+    """Those in force; where the store can't be read, the file's word counts."""
+    try:
+        return access.toggles(config)
+    except Trouble:
+        return {}
 
 
 def _asking(config: "Config", nameservers: Sequence[str]) -> "Config":
@@ -119,9 +132,7 @@ def _show(subjects: "Sequence[Subject]", found: "Sequence[Sequence[Finding]]") -
 
 def _tell(finding: "Finding", shown: set[str]) -> None:
     verdict = str(finding.verdict)
-    said = verdict.ljust(9)
-    if output.colours():
-        said = f"\x1b[{_COLOURS[verdict]}m{said}\x1b[0m"
+    said = output.styled(verdict.ljust(9), _COLOURS[verdict])
     by = f" ({finding.upstream})" if finding.domain and finding.upstream else ""
     print(f"    {said}{finding.check.ljust(13)} {output.plain(finding.text)}{by}")
     for line in map(str, finding.records):
@@ -141,12 +152,3 @@ def _event(subject: "Subject", findings: "Sequence[Finding]") -> "Event":
     red = [f"{one.check} {one.subject}" for one in findings if one.verdict == "red"]
     numbers = {verdict: counted[verdict] for verdict in _COLOURS}
     return doctor_checked(subject.tenant, access.actor(), numbers, list(dict.fromkeys(red)))
-
-
-def _put_on_record(config: "Config", events: "Sequence[Event]") -> None:
-    """Where there is no store to put it in, what was found is as true as with one."""
-    try:
-        with access.store(config) as store:
-            store.tell(*events)
-    except Trouble as trouble:
-        typer.echo(f"relay: not on record: {trouble}", err=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.suggesting import Verbs
+from relay.cli.shell.verbs import Verbs
 
 
 def _queue_id(text: str) -> str:

@@ -1,4 +1,5 @@
-"""What the verbs print: aligned columns for people, one JSON object a line for programs.
+"""What the verbs print, or write to a file: aligned columns for people, one JSON object a line for
+programs.
 
 Nothing printed for people can move a terminal's cursor, wherever it came from.
 """
@@ -8,12 +9,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
+
+from relay.cli.access import Trouble
 
 _GAP = "  "
 # Columns are aligned by so many rows at a time: a long list is shown while it is read.
 _ALIGNED_AT_ONCE = 500
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
@@ -27,7 +33,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
         columns = zip(*batch, strict=True)
         widths = [max(w, *map(len, cells)) for w, cells in zip(widths, columns, strict=True)]
         if not count:
-            print(_bold(_aligned(titles, widths)))
+            print(styled(_aligned(titles, widths), BOLD))
         for line in batch:
             print(_aligned(line, widths))
         count += len(batch)
@@ -65,6 +71,28 @@ def raw(octets: bytes) -> None:
 def flush() -> None:
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def save(octets: Iterable[bytes], file: Path) -> int:
+    """A new file, for its owner alone; its size. Trouble where it is there already or can't be
+    made, and nothing of it is left where the disk is full."""
+    try:
+        with open(file, "xb", opener=partial(os.open, mode=0o600)) as written:
+            try:
+                written.writelines(octets)
+                return written.tell()
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
+    except FileExistsError as error:
+        raise Trouble(f"{file} is there already: name a new file") from error
+    except OSError as error:
+        raise Trouble(f"{file}: {error.strerror}") from error
+
+
+def styled(text: str, style: str) -> str:
+    """In bold or in a colour, where these are wanted."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colours() else text
 
 
 def colours() -> bool:
@@ -120,10 +148,6 @@ def shortened(items: Sequence[str], most: int = 1) -> str:
     """The first of them, and how many there are besides."""
     text = ", ".join(items[:most])
     return f"{text} +{len(items) - most}" if len(items) > most else text
-
-
-def _bold(text: str) -> str:
-    return f"\x1b[1m{text}\x1b[0m" if colours() else text
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

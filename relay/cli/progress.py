@@ -7,7 +7,7 @@ since rich takes longer to import than most lists to be taken in.
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 _ItemT = TypeVar("_ItemT")
 
@@ -15,31 +15,36 @@ _FIRST_AFTER_S = 0.5
 _EVERY_S = 0.2
 
 
+class Line:
+    """For work that counts for itself: what is said replaces what was said before."""
+
+    def __init__(self) -> None:
+        self._shown = 0
+
+    def say(self, text: str) -> None:
+        """ "" leaves the line clean."""
+        stream = sys.stderr
+        if stream is not None and stream.isatty() and (text or self._shown):
+            # The cursor goes back, so that whatever is printed next stands over it.
+            print(f"\r{text.ljust(self._shown)}\r", end="", file=stream, flush=True)
+            self._shown = len(text)
+
+
 def told(items: Iterable[_ItemT], noun: str) -> Iterable[_ItemT]:
     """The same items, counted while they pass; what takes no time shows nothing."""
-    stream = sys.stderr
-    if stream is None or not stream.isatty():
-        return items
-    return _counted(items, noun, stream)
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    return _counted(items, noun) if watched else items
 
 
-def _counted(items: Iterable[_ItemT], noun: str, stream: TextIO) -> Iterator[_ItemT]:
-    begin = time.monotonic()
-    next_at, shown = begin + _FIRST_AFTER_S, 0
+def _counted(items: Iterable[_ItemT], noun: str) -> Iterator[_ItemT]:
+    begin, line = time.monotonic(), Line()
+    next_at = begin + _FIRST_AFTER_S
     try:
         for count, item in enumerate(items, 1):
             yield item
             now = time.monotonic()
             if now >= next_at:
                 next_at = now + _EVERY_S
-                text = f"{count:,} {noun}, {count / (now - begin):,.0f} a second"
-                _show(stream, text.ljust(shown))
-                shown = len(text)
+                line.say(f"{count:,} {noun}, {count / (now - begin):,.0f} a second")
     finally:
-        if shown:
-            _show(stream, " " * shown)
-
-
-def _show(stream: TextIO, text: str) -> None:
-    """The cursor goes back, so that whatever is printed next stands over it."""
-    print(f"\r{text}\r", end="", file=stream, flush=True)
+        line.say("")

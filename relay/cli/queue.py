@@ -4,7 +4,8 @@ from functools import partial
 
 import typer
 
-from relay.cli import access, listing, options, output, picking, showing
+from relay.cli import access, options, output
+from relay.cli.messages import listing, picking, showing
 
 app = options.group("What waits: list it, look at one, try it now, drop it.")
 
@@ -19,7 +20,7 @@ def list_(
     context: typer.Context, tenant: options.OneTenant = None, as_json: options.Json = False
 ) -> None:
     """What waits or is under way, by arrival, and what for."""
-    from relay.cli.ways import Ways
+    from relay.cli.upstream.ways import Ways
 
     config = access.configuration(context)
     with access.store(config) as store:
@@ -54,20 +55,23 @@ def retry(
     tenant: options.OneTenant = None,
     cause: options.OneCause = None,
     everything: options.Everything = False,
+    as_json: options.Json = False,
 ) -> None:
     """Try messages now, due or not."""
     picked = picking.Picked(queue_ids, tenant, cause, everything)
     config = access.configuration(context)
     with access.store(config) as store:
         access.check_tenant(config, tenant, any(store.messages(False, tenant, limit=1)))
-        picking.retry(store, picked, dead=False)
+        picking.retry(store, picked, dead=False, as_json=as_json)
 
 
 @app.command(epilog=options.examples("relay queue drop 0C5Q2J7XKM3ZA"))
-def drop(context: typer.Context, queue_ids: options.QueueIds) -> None:
+def drop(
+    context: typer.Context, queue_ids: options.QueueIds, as_json: options.Json = False
+) -> None:
     """Remove messages for good.
 
     Whoever has not got them never will, and no one is told; the trail keeps it.
     """
     with access.store(access.configuration(context)) as store:
-        picking.drop(store, queue_ids, dead=False)
+        picking.drop(store, queue_ids, dead=False, as_json=as_json)

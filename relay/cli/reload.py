@@ -7,6 +7,8 @@ record.
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,14 @@ app = typer.Typer()
 _LOOK_EVERY_S = 0.05
 # A relay looks for requests every second; ten thousand tenants are read in three.
 _PATIENCE_S = 60.0
+_NOT_RUNNING = (
+    "no relay is running with the store of the configuration, which is read when it starts; a "
+    "change of store needs a restart"
+)
+_NOT_SERVED = (
+    "store: no relay serves {}, which is not there; a change of store needs a restart, and nothing "
+    "was reloaded"
+)
 _VERDICTS = ("config.reloaded", "config.rejected")
 
 
@@ -34,10 +44,9 @@ def reload(context: typer.Context, as_json: options.Json = False) -> None:
     began; the next attempt goes the new way, also of what is queued. listen, store and http need a
     restart. Status 0: reloaded; 78: rejected, with its problems; 1: no verdict.
     """
-    path = _store_path(context)
-    with access.store_at(path) as store:
-        _must_run(path, "no relay is running: the configuration is read when it starts")
-        verdict = _verdict(store, path, store.ask_reload(access.actor()))
+    with _store(_store_path(context)) as store:
+        _must_run(store, _NOT_RUNNING)
+        verdict = _verdict(store, store.ask_reload(access.actor()))
     if as_json:
         output.json_lines([verdict])
     else:
@@ -47,30 +56,57 @@ def reload(context: typer.Context, as_json: options.Json = False) -> None:
 
 
 def _store_path(context: typer.Context) -> Path:
+    """Also of a configuration with mistakes, as far as it can be read."""
     from relay.config import ConfigError, load
     from relay.config.store import likely_store
 
     config_file, environ = access.sources(context)
-    try:
-        store = load(config_file, environ).store
-    except ConfigError:
+    with access.problems_told():
         try:
-            store = likely_store(config_file, environ)
-        except ValueError as error:
-            raise Trouble(f"store: {error}") from None
+            store = load(config_file, environ).store
+        except ConfigError:
+            if config_file and _is_closed(config_file):
+                raise
+            try:
+                store = likely_store(config_file, environ)
+            except ValueError as error:
+                raise Trouble(f"store: {error}") from None
     if store.path is None:
         raise Trouble("this verb knows only sqlite: stores yet")
     return store.path
 
 
-def _must_run(path: Path, otherwise: str) -> None:
-    from relay.queue.lock import is_served
+def _is_closed(file: Path) -> bool:
+    try:
+        file.open("rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
-    if is_served(path) is None:
+
+@contextmanager
+def _store(path: Path) -> "Iterator[Administration]":
+    """Where there is none, nothing was ever served, and the mistake is in the configuration."""
+    from relay.queue.errors import StoreMissing
+
+    try:
+        with access.store_at(path) as store:
+            yield store
+    except Trouble as trouble:
+        if not isinstance(trouble.__cause__, StoreMissing):
+            raise
+        print(_NOT_SERVED.format(path), file=sys.stderr)
+        raise typer.Exit(access.CONFIGURATION) from None
+
+
+def _must_run(store: "Administration", otherwise: str) -> None:
+    if store.served_by() is None:
         raise Trouble(otherwise)
 
 
-def _verdict(store: "Administration", path: Path, request: int) -> dict[str, Any]:
+def _verdict(store: "Administration", request: int) -> dict[str, Any]:
     """The event that answers the request."""
     import orjson
 
@@ -80,7 +116,7 @@ def _verdict(store: "Administration", path: Path, request: int) -> dict[str, Any
             event: dict[str, Any] = orjson.loads(line)
             if (event.get("request") or 0) >= request:
                 return event
-        _must_run(path, "the relay has ended meanwhile; its log says why")
+        _must_run(store, "the relay has ended meanwhile; its log says why")
         time.sleep(_LOOK_EVERY_S)
     raise Trouble("no verdict yet: the relay is busy or stuck; see relay audit --event "
                   "config.reloaded --event config.rejected")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli import access, options
+from relay.cli import access, options, output
 from relay.cli.access import Trouble
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def keygen(
             show_default=False,
         ),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Make a key file, which seals secrets and opens them.
 
@@ -52,7 +53,12 @@ def keygen(
     """
     path = file or _key_file(context)
     _write_new(path)
-    print(f"{path} is made: {_made_readable(path)}")
+    group = _given_to_group(path)
+    if as_json:
+        mode = f"{path.stat().st_mode & 0o7777:04o}"
+        output.json_lines([{"path": str(path), "mode": mode, "group": group}])
+        return
+    print(f"{path} is made: {_readable(path, group)}")
     print("Keep a copy of it in a safe place: what it has sealed can't be opened without it.")
 
 
@@ -72,6 +78,7 @@ def seal(
             help="The setting that it is for, like upstreams.acme-sendgrid.password.",
         ),
     ],
+    as_json: options.Json = False,
 ) -> None:
     """Seal a secret for one setting, and print what to write there.
 
@@ -88,9 +95,13 @@ def seal(
     keys = KeyFile(_key_file_of(document))
     try:
         keys.check()  # before a person types a secret in vain
-        print(keys.seal(setting, _asked(setting, loc)))
+        sealed = keys.seal(setting, _asked(setting, loc))
     except SealError as error:
         raise Trouble(str(error)) from None
+    if as_json:
+        output.json_lines([{"setting": setting, "sealed": sealed}])
+    else:
+        print(sealed)
 
 
 def _document(context: typer.Context) -> "Document":
@@ -180,16 +191,23 @@ def _why_unmade(path: Path, error: OSError) -> str:
     return f"can't make {path}: {os.strerror(error.errno or 0)}"
 
 
-def _made_readable(path: Path) -> str:
-    """Give the file to the service's group where we may; what is left to do, in words."""
+def _given_to_group(path: Path) -> str | None:
+    """The service's group, which can read the file now; None where we may not give it that."""
     import shutil
 
     try:
         shutil.chown(path, group=_GROUP)
     except (LookupError, OSError):
-        return (
-            f"mode {_FOR_OWNER:04o}, for its owner alone; if the relay runs as another user, give "
-            f"it the file: chgrp {_GROUP} {path} && chmod {_FOR_GROUP:04o} {path}"
-        )
+        return None
     path.chmod(_FOR_GROUP)
-    return f"mode {_FOR_GROUP:04o}, group {_GROUP}, so that the service can read it"
+    return _GROUP
+
+
+def _readable(path: Path, group: str | None) -> str:
+    """By whom; what is left to do."""
+    if group:
+        return f"mode {_FOR_GROUP:04o}, group {group}, so that the service can read it"
+    return (
+        f"mode {_FOR_OWNER:04o}, for its owner alone; if the relay runs as another user, give "
+        f"it the file: chgrp {_GROUP} {path} && chmod {_FOR_GROUP:04o} {path}"
+    )

@@ -1,13 +1,33 @@
 """``relay serve``: run in the foreground, under a service manager or on a terminal."""
 
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import typer
+
+from relay.cli import access, options
+
+app = typer.Typer()
 
 _FAILED = 1
 _CONFIGURATION = 78  # EX_CONFIG: systemd does not restart into the same mistake
 
 
-def serve(config_path: Path | None) -> int:
+@app.command(epilog=options.examples("relay serve", "relay --config ./config.yaml serve"))
+def serve(context: typer.Context) -> None:
+    """Run in the foreground until told to stop.
+
+    Under a service manager, or on a terminal, where the trail is shown as it grows.
+    """
+    reload_asked: list[int] = []
+    # By default it would end us, and we are soon ready for it.
+    signal.signal(signal.SIGHUP, lambda number, frame: reload_asked.append(number))
+    raise typer.Exit(_served(access.config_file(context), reload_asked))
+
+
+def _served(config_path: Path | None, reload_asked: Sequence[int]) -> int:
     """The status to exit with."""
     from relay.config import ConfigError, load
 
@@ -30,7 +50,7 @@ def serve(config_path: Path | None) -> int:
     diagnostics.configure()
     try:
         with ServeLock(path):
-            app.serve(config, path)
+            app.serve(config, path, reload_asked)
     except (AlreadyServing, StoreError, OSError) as error:
         print(f"relay: {error}", file=sys.stderr)
         return _FAILED

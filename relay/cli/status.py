@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli import access, options, output, pausing
-from relay.cli.tenant import Switch, switches
+from relay.cli import access, options, output
+from relay.cli.tenant.switch import Switch, switches
+from relay.cli.upstream import pauses
 
 if TYPE_CHECKING:
     from relay.config.schema import Config
@@ -131,7 +132,7 @@ class Standing:
             "oldest_at": None if counts.oldest_at is None else rfc3339(counts.oldest_at),
         }
         for pause in self.pauses:
-            yield {"about": "pause"} | pausing.row(pause.held, pause)
+            yield {"about": "pause"} | pauses.row(pause.held, pause)
         for switch in self.switches:
             yield {"about": "toggle"} | switch.row
         yield {"about": "total", "since": rfc3339(self.since)} | _row(self.total)
@@ -199,7 +200,7 @@ def _standing(config: "Config", store: "Administration") -> Standing:
         now,
         tallies.since,
         counts,
-        [pause for pause in store.pauses() if not pausing.is_over(pause, now)],
+        [pause for pause in store.pauses() if not pauses.is_over(pause, now)],
         [switch for switch in switches(config, store.toggles()) if switch.is_news],
         total(tenants.values()),
         _sorted(tenants),
@@ -235,10 +236,10 @@ def _section(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 def _pause_cells(pause: "Pause") -> tuple[str, ...]:
     return (
-        pausing.subject(pause.held),
+        pauses.subject(pause.held),
         output.since(pause.since),
-        pausing.end(pause),
-        pausing.why(pause),
+        pauses.end(pause),
+        pauses.why(pause),
     )
 
 

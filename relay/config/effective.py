@@ -18,6 +18,8 @@ from relay.config.quantities import DURATION_PATTERN, SIZE_PATTERN
 from relay.config.schema import Config, Secret
 
 _DEFAULT = "default"
+# A listener's auth, where it is not written: the one default that another section decides.
+_WITH_USERS = "default, since there are clients.users"
 _ABSENT = object()
 _QUANTITY = re.compile(f"{DURATION_PATTERN}|{SIZE_PATTERN}")
 
@@ -83,7 +85,9 @@ class _Explained:
             literal = loc[-1] == "username" and presets.username_of(provider) is not None
             return Setting(loc, preset if literal else _shown(value, preset), f"preset {provider}")
         default = None if info.is_required() else info.default
-        return Setting(loc, _shown(value, default), _DEFAULT)
+        follows = field == "auth" and value != default
+        origin = _WITH_USERS if follows else _DEFAULT
+        return Setting(loc, _shown(value, default), origin)
 
     def _place(self, loc: Loc) -> str:
         place = self._document.places.get(loc)

@@ -15,7 +15,7 @@ from relay.dispatch.pauses import Change, Pauses, Ticket
 from relay.dispatch.rates import SLOT_S, RateLimits, slot_of
 from relay.dispatch.under_way import UnderWay
 from relay.model import events
-from relay.model.message import Kind, Message
+from relay.model.message import PRIORITIES, Kind, Message
 from relay.model.notice import Incident, IncidentKind
 from relay.model.pause import Pause
 from relay.model.ports import Orders, Queue, StoreError, Treatment
@@ -28,7 +28,7 @@ from relay.route.tenancy import Tenancy
 diagnostics = structlog.get_logger("relay.dispatch")
 
 _DAY_SLOTS = 86400 // SLOT_S
-_PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+_PRIORITIES = {name: number for number, name in enumerate(PRIORITIES)}
 _INCIDENTS = {
     "upstream": IncidentKind.UPSTREAM_PAUSED,
     "tenant": IncidentKind.TENANT_WAY_PAUSED,

@@ -29,6 +29,8 @@ class Kind(StrEnum):
 
 
 DEAD_STATES = frozenset({State.FAILED, State.EXPIRED})
+# As the configuration writes them; a message's is a number, the lower the sooner.
+PRIORITIES = ("high", "normal", "low")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 import orjson
 
+from relay.record import administration
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _RED, _YELLOW, _GREEN, _BOLD, _DIM = "31", "33", "32", "1", "2"
 
@@ -92,7 +94,7 @@ class Prettifier:
         """Time, event, tenant: columns."""
         moment, name = str(entry.get("ts", "")), str(entry["event"])
         yield _Piece(f"{moment[:10]} {moment[11:19]}", _DIM)
-        yield _Piece(_plain(name).ljust(_EVENT), _COLOURS.get(name, _BOLD))
+        yield _Piece(_plain(name).ljust(_EVENT), _colour(entry))
         tenant = _plain(entry.get("tenant") or "-")
         self._tenant_width = max(self._tenant_width, min(len(tenant), _LONGEST_TENANT))
         yield _Piece(tenant.ljust(self._tenant_width))
@@ -132,6 +134,7 @@ def _story(entry: Mapping[str, Any]) -> Iterator[_Piece]:
         _reply(entry.get("reply")),
         _told(entry),
         _administration(entry),
+        administration.told(entry),
         *_others(entry),
     ):
         if text:
@@ -141,15 +144,23 @@ def _story(entry: Mapping[str, Any]) -> Iterator[_Piece]:
 
 
 def _trouble(entry: Mapping[str, Any]) -> Iterator[_Piece]:
-    """Cause, with what it was before it expired, and what was seen; then what to do about it."""
+    """Cause, with what it was before it expired, and what was seen; then what to do about it; or
+    what administrators did and found, line by line."""
     cause, last = entry.get("cause"), entry.get("last_cause")
     why = f"{cause} ({last})" if last and last != cause else cause
+    if entry["event"] == "upstream.resumed":
+        why = None  # it is over, and told with how long it took
     if text := ": ".join(str(part) for part in (why, entry.get("detail")) if part):
-        yield _Piece(_plain(text), _COLOURS.get(entry["event"], _BOLD))
+        yield _Piece(_plain(text), _colour(entry))
     if remedy := entry.get("remedy"):
         yield _Piece(_plain(remedy))
-    for problem in entry.get("problems") or ():
-        yield _Piece(_plain(problem))
+    for detail in administration.details(entry):
+        yield _Piece(_plain(detail))
+
+
+def _colour(entry: Mapping[str, Any]) -> str:
+    failed = entry.get("result") in ("red", "failed")
+    return _RED if failed else _COLOURS.get(str(entry["event"]), _BOLD)
 
 
 def _correspondents(entry: Mapping[str, Any]) -> str:
@@ -185,22 +196,30 @@ def _reply(reply: Any) -> str:
 
 def _told(entry: Mapping[str, Any]) -> str:
     """What is out of the ordinary, and how long it took."""
-    words = []
-    if entry.get("kind") and str(entry["event"]).startswith("email."):
-        words.append(str(entry["kind"]))
-    elif entry.get("kind"):
-        words.append(f"about {entry['kind']}")
-    if (entry.get("attempt") or 1) > 1:
-        words.append(f"attempt {entry['attempt']}")
-    if (entry.get("count") or 1) > 1:
-        words.append(f"{entry['count']} times")
-    if entry["event"] == "email.sent" and entry.get("queued_ms") is not None:
-        words.append(f"after {_length(entry['queued_ms'] / 1000)}")
-    if entry.get("paused_s"):
-        words.append(f"after {_length(entry['paused_s'])}")
+    words = [*_unusual(entry), *_times(entry)]
     if entry.get("possible_duplicate"):
         words.append("possible duplicate")
     return ", ".join(words)
+
+
+def _unusual(entry: Mapping[str, Any]) -> Iterator[str]:
+    if kind := entry.get("kind"):
+        yield str(kind) if str(entry["event"]).startswith("email.") else f"about {kind}"
+    if (entry.get("attempt") or 1) > 1:
+        yield f"attempt {entry['attempt']}"
+    if (entry.get("count") or 1) > 1:
+        yield f"{entry['count']} times"
+
+
+def _times(entry: Mapping[str, Any]) -> Iterator[str]:
+    name = str(entry["event"])
+    if name == "email.sent" and entry.get("queued_ms") is not None:
+        yield f"after {_length(entry['queued_ms'] / 1000)}"
+    if name.startswith("test.") and entry.get("duration_ms") is not None:
+        yield f"in {_length(entry['duration_ms'] / 1000)}"
+    if entry.get("paused_s"):
+        cause = f" of {entry['cause']}" if entry.get("cause") else ""
+        yield f"after {_length(entry['paused_s'])}{cause}"
 
 
 def _administration(entry: Mapping[str, Any]) -> str:
@@ -214,6 +233,8 @@ def _administration(entry: Mapping[str, Any]) -> str:
 
 
 def _others(entry: Mapping[str, Any]) -> Iterator[str]:
+    if administration.told(entry) is not None:
+        return
     for key, value in entry.items():
         if key not in _NOT_BY_NAME and value not in (None, "", [], {}):
             yield f"{key}={_value(value)}"

@@ -296,6 +296,11 @@ _ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("secret", "seal"): ("upstreams.plain.password",),
     ("secret", "keygen"): (),
 }
+# Of these what they write goes to a file, where standard output has rows.
+_FOR_ROWS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("dead", "export"): ("--to", "LETTER"),
+    ("suppress", "export"): ("LIST",),
+}
 # They serve; serve is what all of this is about, and demo has nothing of the operator's.
 _SERVING = {("serve",), ("demo",)}
 # Once is enough: it takes a quarter of a minute.
@@ -316,8 +321,10 @@ def _ask_every_verb(place: Place, ids: Mapping[str, str], monkeypatch: pytest.Mo
     for path, has_json in _verbs(get_command(program())):
         if path in _SERVING:
             continue
-        arguments = tuple(ids.get(word, word) for word in _ARGUMENTS.get(path, ()))
+        words = _ARGUMENTS.get(path, ())
         for more in ((), ("--json",)) if has_json and path not in _LONG else ((),):
+            asked = (*words, *_FOR_ROWS.get(path, ())) if more else words
+            arguments = [ids.get(word, word) for word in asked]
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Plain-vx7Kq2\n")))
             ask = place.run_apart if path in _APART else place.run
             status = ask(*path, *more, *arguments)
@@ -331,7 +338,8 @@ def _ids(place: Place) -> dict[str, str]:
     _send(place, "plain")
     dead = place.relay.wait_for_event("email.dead_lettered")[0]["queue_id"]
     del place.upstream.script["rcpt"]
-    return {"QUEUED": queued, "DEAD": dead}
+    written = {name: str(place.folder / name) for name in ("LETTER", "LIST")}
+    return {"QUEUED": queued, "DEAD": dead} | written
 
 
 def _raise_with_the_configuration(place: Place) -> None:

@@ -174,7 +174,7 @@ def test_sighup_while_it_starts_is_a_reload_and_not_the_end(site):
         try:
             assert relay.stderr is not None
             # What it imports first after it has taken care of the signal.
-            while b"relay.config.problem" not in relay.stderr.readline():
+            while b"relay.config.loader" not in relay.stderr.readline():
                 assert relay.poll() is None
             relay.send_signal(signal.SIGHUP)
             drain = threading.Thread(target=relay.stderr.read)

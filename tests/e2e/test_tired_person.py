@@ -123,6 +123,7 @@ MISTAKES = [
     (1, f"dead retry {UNKNOWN_ID}", f"no message {UNKNOWN_ID}"),
     (1, "dead retry --tenant acne", 'did you mean "acme"?'),
     (1, f"dead export {UNKNOWN_ID} --to /nowhere/x.eml", f"no message {UNKNOWN_ID}"),
+    (2, f"dead export {UNKNOWN_ID} --json", "say --to"),
     (1, f"dead drop {UNKNOWN_ID}", f"no message {UNKNOWN_ID}"),
     # suppressions
     (2, "suppress add nonsense --reason x", "it has no @"),
@@ -157,6 +158,8 @@ MISTAKES = [
     (1, "secret keygen /nowhere/key", "/nowhere"),
     # tries and rehearsals
     (2, "route", "SENDER"),
+    (2, "route nonsense", "it has no @"),
+    (2, "route 'a b@c.example'", "not exactly one mail address"),
     (1, "test acne --to a@b.example", 'did you mean "acme"?'),
     (2, "test acme --to nonsense", "nonsense"),
     (2, "test acme", "--to"),
@@ -301,6 +304,17 @@ def test_a_store_that_another_keeps_locked(
     assert "another process keeps it locked" in told
 
 
+def test_a_reload_to_another_store(relay: Relay, folder: Path):
+    """The relay that runs is found by the store, and is not asked."""
+    file = folder / "config.yaml"
+    file.write_text(file.read_text().replace("/relay.db", "/other.db"))
+    done = relay("reload")
+    told = in_words(done)
+    assert (done.status, done.out) == (78, "")
+    assert f"no relay serves {folder}/other.db" in told
+    assert "needs a restart" in told
+
+
 def test_before_the_first_start_there_is_no_store(relay: Relay, folder: Path):
     (folder / "relay.db").unlink()
     assert "has `relay serve` run?" in in_words(relay("queue", "list"))
@@ -345,12 +359,23 @@ def test_a_store_of_another_user(verb: str, open_folder: Path):
     assert "belongs to group" in told
 
 
-@pytest.mark.parametrize("verb", ["check", "queue list", "serve"])
+@pytest.mark.parametrize("verb", ["check", "queue list", "serve", "reload"])
 def test_a_configuration_of_another_user(verb: str, open_folder: Path):
     (open_folder / "config.yaml").chmod(0o600)
     done = as_nobody(open_folder, verb)
     assert done.returncode == 78
     assert re.search("config.yaml: .*(root|group|permission)", in_words(done))
+
+
+def test_a_reload_where_the_lock_is_closed(open_folder: Path):
+    """Whether a relay runs can't be seen: that is told, and is not "no relay is running"."""
+    (open_folder / "config.yaml").chmod(0o644)
+    (open_folder / "key").chmod(0o644)
+    (open_folder / "relay.db").chmod(0o666)
+    open_folder.chmod(0o777)
+    (open_folder / "relay.db.lock").touch(0o600)
+    told = in_words(as_nobody(open_folder, "reload"))
+    assert "relay.db.lock is closed to" in told
 
 
 def run(folder: Path, line: str, **environment: str) -> subprocess.CompletedProcess[str]:

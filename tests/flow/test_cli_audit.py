@@ -104,6 +104,14 @@ def test_audit_tells_what_is_wrong(
     assert line in done.err
 
 
+def test_an_upstream_that_left_is_looked_for_where_one_looks_alone(relay: Relay):
+    """A typo is not looked for in years of trail."""
+    assert relay("audit", "--upstream", "old-mail").status == 0
+    done = relay("audit", "--upstream", "old-mail", "--since", "1s")
+    assert (done.status, done.out) == (1, "")
+    assert 'no upstream named "old-mail"' in done.err
+
+
 def test_filters_hold_while_the_trail_is_followed(relay: Relay, monkeypatch: pytest.MonkeyPatch):
     def stop(seconds: float) -> None:
         raise KeyboardInterrupt

@@ -205,6 +205,18 @@ def test_pause_holds_until_resumed(site: Site):
 
 
 @pytest.mark.usefixtures("store")
+def test_pause_and_resume_answer_with_the_row_of_the_list(site: Site):
+    asked = ("upstream", "pause", "acme-mail", "--reason", "moved", "--for", "2h", "--json")
+    [paused] = site.relay(*asked).rows
+    assert paused in site.relay("upstream", "list", "--json").rows
+    assert (paused["state"], paused["actor"], paused["reason"]) == ("paused", "dana", "moved")
+    [resumed] = site.relay("upstream", "resume", "acme-mail", "--json").rows
+    assert (resumed["state"], resumed["pauses_ended"]) == ("open", 1)
+    [again] = site.relay("upstream", "resume", "acme-mail", "--json").rows
+    assert again == resumed | {"pauses_ended": 0}
+
+
+@pytest.mark.usefixtures("store")
 def test_a_pause_for_a_time_says_until_when(site: Site):
     done = site.relay("upstream", "pause", "platform", "--reason", "x", "--for", "2h")
     assert done.out.startswith("platform is paused until 20")
@@ -331,6 +343,36 @@ def test_route_is_asked_in_the_right_way(
     done = site.relay("route", "shop@acme.example", *arguments)
     assert done.status == status
     assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nonsense",), "it has no @"),
+        (("a b@c.example",), "is not exactly one mail address"),
+        (("a@b@c.example",), "is not exactly one mail address"),
+        (("<shop@acme.example",), "is not exactly one mail address"),
+        (("shop@acme..example",), "is not a domain name"),
+        (("shop@acme.example", "nonsense"), "it has no @"),
+        (("two words", "--from", "shop@acme.example"), "is not exactly one mail address"),
+        (("shop@acme.example", "--recipient", "nonsense"), "it has no @"),
+    ],
+)
+def test_a_bad_address_gets_one_line(site: Site, arguments: tuple[str, ...], told: str):
+    done = site.relay("route", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert told in done.err
+
+
+@pytest.mark.parametrize("null", ["", "<>"])
+def test_the_null_sender_has_two_names(site: Site, null: str):
+    [row] = site.relay("route", null, "--from", "shop@acme.example", "--json").rows
+    assert (row["sender"], row["tenant"]) == ("", "acme")
+
+
+def test_an_old_devices_sender_is_asked_about_with_its_from(site: Site):
+    [row] = site.relay("route", "scanner", "--from", "shop@acme.example", "--json").rows
+    assert (row["sender"], row["tenant"]) == ("scanner", "acme")
 
 
 def test_route_goes_by_the_tenants_of_the_user(site: Site):

@@ -28,6 +28,7 @@ from relay.model.message import (
 )
 from relay.model.reply import Reply
 from relay.model.result import Attempt, Deferred
+from relay.queue.lock import ServeLock
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
 
@@ -313,6 +314,45 @@ def test_a_verb_for_dead_letters_refuses_what_waits(site: Site, verb: str):
     assert (done.status, done.out) == (1, "")
     assert "no dead letter, it waits" in done.err
     assert site.relay("audit", "--event", "email.dropped", "--json").rows == []
+
+
+# -- changes, for programs
+
+
+def test_retry_tells_of_each_whether_it_is_tried(site: Site):
+    assert site.relay("queue", "retry", site.waiting, "--json").rows == [
+        {"queue_id": site.waiting, "retried": True}
+    ]
+    rows = site.relay("dead", "retry", "--all", "--json").rows
+    assert {row["queue_id"]: row["retried"] for row in rows} == {
+        site.dead: True,
+        site.expired: True,
+    }
+    assert site.relay("dead", "retry", "--all", "--json").out == ""
+
+
+def test_what_is_under_way_is_told_and_status_1(site: Site, tmp_path: Path):
+    with ServeLock(tmp_path / "relay.db"):
+        done = site.relay("queue", "retry", site.under_way, "--json")
+    assert done.rows == [{"queue_id": site.under_way, "retried": False}]
+    assert (done.status, site.under_way in done.err) == (1, True)
+
+
+def test_drop_tells_each(site: Site):
+    assert site.relay("queue", "drop", site.waiting.lower(), "--json").rows == [
+        {"queue_id": site.waiting, "dropped": True}
+    ]
+    rows = site.relay("dead", "drop", site.dead, site.expired, "--json").rows
+    assert [row["queue_id"] for row in rows] == [site.dead, site.expired]
+
+
+def test_export_tells_each_file(site: Site, tmp_path: Path):
+    letter = tmp_path / "letter.eml"
+    done = site.relay("dead", "export", site.dead, "--to", str(letter), "--json")
+    assert done.rows == [{"queue_id": site.dead, "file": str(letter), "size": len(LETTER)}]
+    done = site.relay("dead", "export", site.dead, "--json")
+    assert (done.status, done.out) == (2, "")
+    assert "standard output has the messages" in done.err
 
 
 # -- audit

@@ -104,6 +104,34 @@ def test_import_names_bad_rows_and_takes_the_others(relay: Relay, tmp_path: Path
     assert row["reason"] == "SendGrid: 550 5.1.1 no such user"
 
 
+def test_each_change_answers_with_rows(relay: Relay, tmp_path: Path):
+    both = ("ann@customer.example", "bob@customer.example")
+    added = relay("suppress", "add", *both, "--reason", "left", "--json").rows
+    assert added == relay("suppress", "list", "--json").rows
+    exported = tmp_path / "list.csv"
+    [row] = relay("suppress", "export", str(exported), "--json").rows
+    assert row == {"file": str(exported), "size": exported.stat().st_size}
+    done = relay("suppress", "remove", *both, "eve@customer.example", "--json")
+    assert [(row["address"], row["tenant"], row["removed"]) for row in done.rows] == [
+        (both[0], None, True),
+        (both[1], None, True),
+        ("eve@customer.example", None, False),
+    ]
+    assert done.status == 1
+    with exported.open("a") as file:
+        file.write("nonsense,,manual,,,\n")
+    done = relay("suppress", "import", str(exported), "--json")
+    assert done.rows == [
+        {"source": str(exported), "read": 2, "changed": 2, "left_out": 0, "unreadable": 1}
+    ]
+    assert (done.status, f"{exported}:4:" in done.err) == (1, True)
+
+
+def test_export_has_no_rows_beside_the_list_itself(relay: Relay):
+    done = relay("suppress", "export", "--json")
+    assert (done.status, done.out) == (2, "")
+
+
 def test_a_second_import_changes_nothing(relay: Relay, tmp_path: Path):
     file = tmp_path / "list.txt"
     file.write_bytes(b"a@x.example\r\nb@x.example\r\n\r\n\xff@x.example\r\n")
@@ -117,7 +145,7 @@ def test_import_reads_standard_input(relay: Relay, monkeypatch: pytest.MonkeyPat
     file = tmp_path / "list.csv"
     file.write_text("address\na@x.example\n")
     with open(file) as stream:
-        monkeypatch.setattr("relay.cli.importing.STANDARD_INPUT", stream.fileno())
+        monkeypatch.setattr("relay.cli.suppress.intake.STANDARD_INPUT", stream.fileno())
         assert relay("suppress", "import", "-").status == 0
     assert suppressed(relay) == {"a@x.example": None}
 

@@ -96,6 +96,52 @@ def test_a_wrong_duration_is_one_line(relay: Relay, what: tuple[str, str]):
     assert relay("audit", "--json").rows == []
 
 
+# -- for programs
+
+
+@pytest.fixture(params=["down", "up"])
+def relay_is(request: pytest.FixtureRequest, path: Path) -> Iterator[str]:
+    """With a relay that serves the store, and without."""
+    if request.param == "down":
+        yield request.param
+        return
+    with ServeLock(path):
+        yield request.param
+
+
+@pytest.mark.usefixtures("relay_is")
+def test_each_switch_answers_with_a_row(relay: Relay):
+    why = ("--reason", "suspended")
+    [off] = relay("tenant", "disable", "acme", *why, "--for", "2h", "--json").rows
+    assert (off["tenant"], off["enabled"], off["enabled_in_file"]) == ("acme", False, True)
+    assert (off["leaves_by"], off["reason"]) == ("platform", "suspended")
+    assert off["until"] > off["since"]
+    [on] = relay("tenant", "enable", "acme", *why, "--json").rows
+    assert (on["enabled"], on["leaves_by"], on["until"]) == (True, "acme-mail", None)
+    assert on["actor"]
+    [reset] = relay("tenant", "reset", "acme", *why, "--json").rows
+    assert (reset["enabled"], reset["actor"], reset["reason"]) == (True, None, None)
+    assert off["generation"] < on["generation"] < reset["generation"]
+    [again] = relay("tenant", "reset", "acme", *why, "--json").rows
+    assert again == reset | {"generation": None}
+    [listed] = [r for r in relay("tenant", "list", "--json").rows if r["tenant"] == "acme"]
+    assert listed.items() < again.items()
+
+
+@pytest.mark.usefixtures("path")
+def test_a_tenant_that_has_left_the_file_is_reset_all_the_same(relay: Relay, config_file: Path):
+    relay("tenant", "disable", "acme", "--reason", "x")
+    config_file.write_text(config_file.read_text().replace("  acme:\n", "  initech:\n"))
+    [row] = relay("tenant", "reset", "acme", "--reason", "x", "--json").rows
+    assert (row["tenant"], row["enabled_in_file"], row["actor"]) == ("acme", None, None)
+
+
+@pytest.mark.usefixtures("path")
+def test_who_waits_for_rows_gets_nothing_else(relay: Relay):
+    done = relay("tenant", "disable", "acme", "--reason", "x", "--wait", "--json")
+    assert (done.status, len(done.rows)) == (0, 1)
+
+
 # -- waiting
 
 

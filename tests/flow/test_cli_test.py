@@ -21,10 +21,10 @@ from support.flows import administration, names, trail
 from support.upstream import DROP, EXTENSIONS, STEP_BY_STEP, ThreadedUpstream
 from support.verbs import Relay, command_line
 
-from relay.cli.samples import picture
 from relay.model.suppression import Source, Suppression
 from relay.queue.sqlite.store import SqliteStore
 from relay.record.audit import json_line
+from relay.trial.samples import picture
 
 USERS = {"acme": "s3cret-words"}
 QA = "qa@customer.example"

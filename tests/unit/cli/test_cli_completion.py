@@ -12,7 +12,7 @@ from support.program import RELAY
 from typer.main import get_command
 
 from relay.cli import program
-from relay.cli.candidates import candidates, keys
+from relay.cli.shell.candidates import candidates, keys
 from relay.model.events import EVENT_NAMES
 
 ROOT = get_command(program())
@@ -106,7 +106,7 @@ def test_nothing_is_said_of_what_is_wrong(config: str, folder: Path):
 def test_to_complete_needs_none_of_the_heavy_libraries():
     code = (
         "import sys\nfrom relay.cli import program\n"
-        "from relay.cli.candidates import candidates\n"
+        "from relay.cli.shell.candidates import candidates\n"
         "from typer.main import get_command\n"
         "list(candidates(get_command(program()), ['tenant', 'show', '']))\n"
         "print(sorted({'pydantic', 'rich', 'structlog', 'relay.config'} & sys.modules.keys()))"

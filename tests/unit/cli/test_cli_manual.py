@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from support.need import need
 
-from relay.cli import manual
+from relay.cli.shell import manual
 
 PAGE = Path(__file__).parents[3] / "docs/relay.8"
 
 
 def test_the_page_is_up_to_date():
     assert PAGE.read_text() == manual.manual(), (
-        "python -m relay.cli.manual > docs/relay.8 makes it anew"
+        "python -m relay.cli.shell.manual > docs/relay.8 makes it anew"
     )
 
 

@@ -1,6 +1,7 @@
 """Keys are made once, and secrets sealed for one setting; neither is ever an argument."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -100,6 +101,21 @@ def test_without_a_place_for_it_the_directory_is_named(relay: Relay, tmp_path: P
     done = relay("secret", "keygen", str(tmp_path / "none" / "key"))
     assert (done.status, done.err.count("\n")) == (1, 1)
     assert f"there is no directory {tmp_path}/none" in done.err
+
+
+def test_for_programs_there_is_a_row_and_no_key(
+    relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret.key"
+    done = relay("secret", "keygen", "--json")
+    [row] = done.rows
+    assert row["path"] == str(path)
+    assert row["mode"] == f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    assert path.read_text().splitlines()[1] not in done.out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"s3cret\n")))
+    [row] = relay("secret", "seal", SETTING, "--json").rows
+    assert row["setting"] == SETTING
+    assert KeyFile(path).open(SETTING, row["sealed"]) == "s3cret"
 
 
 def test_what_is_sealed_is_all_that_is_printed(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cli.suppression_csv import FORMATS, Import, Skipped, UnknownColumns, read, written
+from relay.cli.suppress.formats import FORMATS, Import, Skipped, UnknownColumns, read, written
 from relay.model.suppression import Source, Suppression
 from relay.record.audit import rfc3339
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cli.showing import unstuffed
+from relay.cli.messages.showing import unstuffed
 
 _LINES = st.lists(
     st.sampled_from([b"", b".", b"..", b"a", b".a", b"a.", b"\r", b"\n."]), max_size=8

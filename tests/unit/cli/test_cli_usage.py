@@ -59,6 +59,21 @@ def test_all_verbs_are_there():
     }
 
 
+# Two run until they end, one prints a script, and one prints JSON as it is.
+WITHOUT_ROWS = {"serve", "demo", "completion", "config schema"}
+
+
+def test_every_verb_that_lists_reports_or_changes_something_has_rows():
+    lacking = set()
+    for path in VERBS:
+        command = get_command(program())
+        for word in path:
+            command = command.commands[word]  # type: ignore[attr-defined]
+        if not any("--json" in option.opts for option in command.params):
+            lacking.add(" ".join(path))
+    assert lacking == WITHOUT_ROWS
+
+
 @pytest.mark.parametrize("path", VERBS, ids=" ".join)
 def test_help_has_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:

@@ -109,6 +109,88 @@ def test_an_administrator_is_told_with_reason_and_end():
     assert read(toggled).endswith("acme      by dana until 2025-11-21 12:31:02: suspended")
 
 
+def of(event: str, **fields: Any) -> list[str]:
+    """What stands behind the tenant, and beneath."""
+    entry = {"ts": SENT["ts"], "event": event, "tenant": None, "actor": "dana"} | fields
+    head, *beneath = read(entry).split("\n")
+    return [head.partition("-         ")[2], *(line.removeprefix(INDENT) for line in beneath)]
+
+
+NOBODY: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
+
+
+def test_a_reload_tells_what_has_changed_each_kind_on_a_line():
+    changes = {
+        "tenants": NOBODY | {"added": ["globex"], "changed": ["acme", "initech"]},
+        "upstreams": NOBODY | {"removed": ["old"]},
+        "sections": ["limits", "retry"],
+    }
+    assert of("config.reloaded", path="/etc/relay/config.yaml", request=3, **changes) == [
+        "by dana  /etc/relay/config.yaml",
+        "tenants: 1 added (globex), 2 changed (acme, initech)",
+        "upstreams: 1 removed (old)",
+        "other sections: limits, retry",
+    ]
+    unchanged = {"tenants": NOBODY, "upstreams": NOBODY, "sections": []}
+    assert of("config.reloaded", path=None, request=None, **unchanged) == [
+        "by dana  the environment, no change"
+    ]
+
+
+def test_what_was_rejected_has_its_problems_one_a_line():
+    problems = ["config.yaml:3:1: no such thing", "config.yaml:9:1: nor such a one"]
+    assert of("config.rejected", path="config.yaml", request=1, problems=problems) == [
+        "by dana  config.yaml: nothing was changed",
+        *problems,
+    ]
+
+
+def test_what_was_loaded_is_counted():
+    told = of("config.loaded", path="config.yaml", tenants=1, upstreams=2, actor=None)
+    assert told == ["config.yaml: 1 tenant, 2 upstreams"]
+
+
+def test_a_checkup_tells_its_counts_and_what_is_red():
+    counted = {"result": "red", "green": 5, "red": 1, "unknown": 0}
+    assert of("doctor.checked", **counted, red_checks=["spf acme.example"]) == [
+        "by dana  5 green, 1 red, 0 unknown",
+        "red: spf acme.example",
+    ]
+
+
+def test_a_drill_tells_what_failed_and_what_it_found():
+    scenes = {"upstream_down": "waits", "dead_letters": "lost"}
+    failed = {"result": "failed", "scenes": scenes, "failed": ["dead_letters"]}
+    assert of("drill.run", **failed, findings=["finding: nobody is told"]) == [
+        "by dana  failed, 1 of 2 scenes not as they should be",
+        "dead letters: lost",
+        "finding: nobody is told",
+    ]
+    passed = {"result": "passed", "scenes": scenes, "failed": [], "findings": []}
+    assert of("drill.run", **passed) == ["by dana  passed, 2 scenes"]
+
+
+def test_what_a_test_came_to_has_its_time():
+    words = {"upstream": "acme-mail", "reply": SENT["reply"], "duration_ms": 1234.0}
+    people = {"reverse_path": "shop@acme.example", "recipients": ["dana@acme.example"]}
+    assert of("test.sent", **people, **words) == [
+        "shop@acme.example -> dana@acme.example  via acme-mail  250 2.0.0 taken  in 1.2s  by dana"
+    ]
+
+
+def test_a_pause_that_is_over_tells_what_it_was_and_how_long():
+    words = {"upstream": "acme-mail", "cause": "connection_refused", "paused_s": 300.0}
+    assert of("upstream.resumed", **words, actor="relay", reason="") == [
+        "via acme-mail  after 5m of connection_refused  by relay"
+    ]
+
+
+@pytest.mark.parametrize(("result", "colour"), [("red", "31"), ("green", "1")])
+def test_a_checkup_with_something_red_is_red(result: str, colour: str):
+    entry = {"ts": SENT["ts"], "event": "doctor.checked", "actor": "dana", "result": result}
+    assert f"\x1b[{colour}mdoctor.checked" in read(entry, colors=True)
+
+
 def test_an_event_that_is_not_known_yet_is_shown_by_its_fields():
     strange = {"ts": SENT["ts"], "event": "relay.strange", "colour": "blue", "parts": ["a", 1]}
     assert read(strange).endswith("colour=blue  parts=a,1")

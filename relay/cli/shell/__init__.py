@@ -1,0 +1,1 @@
+"""The command line as shells, and people who mistype, meet it: completion, advice, the man page."""
