@@ -5,33 +5,31 @@ went.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from relay.cli import access, options, output
-from relay.cli.tenant.switch import Switch, switches
+from relay.cli.tenant import switch
 from relay.cli.upstream import pauses
 
 if TYPE_CHECKING:
     from relay.config.schema import Config
-    from relay.model.figures import Figures, Tally
+    from relay.model.figures import Figures
     from relay.model.pause import Pause
+    from relay.model.toggle import Switch
     from relay.queue.sqlite.admin import Administration
     from relay.queue.sqlite.counting import Counts
+    from relay.standing import Standing
 
 app = typer.Typer()
 
-_DAY_S = 86400.0
 _WATCHED_EVERY_S = 2.0
 # The cursor goes to the corner, and what was there before goes.
 _ANEW = "\x1b[H\x1b[2J"
 _FIGURES = ("SENT", "DEFERRED", "FAILED", "EXPIRED", "MEAN TIME", "P95")
-# The routes of a tenant with a pilot that are seen side by side.
-_COMPARED = ("tenant", "pilot")
 _PAUSE_TITLES = ("WHAT", "SINCE", "NEXT TRY", "WHY")
 _SWITCH_TITLES = ("TENANT", "STATE", "UNTIL", "WHY")
 _PILOT_TITLES = ("TENANT", "ROUTE", *_FIGURES, "FAILED SHARE")
@@ -95,136 +93,63 @@ def _is_drawn() -> bool:
 
 
 def _show(config: "Config", store: "Administration", as_json: bool) -> None:
-    standing = _standing(config, store)
+    from relay.standing import standing
+
+    now = standing(config, store)
     if as_json:
-        output.json_lines(standing.rows())
+        output.json_lines(_rows(now))
     else:
-        standing.show()
+        _show_to_people(now)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """All that is told, as of ``at``; the figures are those from ``since`` on (Unix seconds).
-    ``tenants`` has "" for mail of none; a pilot's key is tenant and route."""
+def _rows(standing: "Standing") -> Iterator[dict[str, Any]]:
+    """``about`` says what a row is of: queue, pause, toggle, total, tenant, upstream or pilot."""
+    for about, of in standing.as_json().items():
+        for row in of if isinstance(of, list) else [of]:
+            yield {"about": about.removesuffix("s")} | row
 
-    at: float
-    since: float
-    counts: "Counts"
-    pauses: "Sequence[Pause]"
-    switches: Sequence[Switch]
-    total: "Figures"
-    tenants: "Mapping[str, Figures]"
-    upstreams: "Mapping[str, Figures]"
-    pilots: "Mapping[tuple[str, str], Figures]"
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """``about`` says what a row is of: queue, pause, toggle, total, tenant, upstream or
-        pilot."""
-        from relay.record.audit import rfc3339
-
-        counts = self.counts
-        yield {
-            "about": "queue",
-            "at": rfc3339(self.at),
-            "queued": counts.pending + counts.claimed,
-            "under_way": counts.claimed,
-            "dead_letters": counts.dead,
-            "oldest_at": None if counts.oldest_at is None else rfc3339(counts.oldest_at),
+def _show_to_people(standing: "Standing") -> None:
+    output.facts(
+        {
+            "queued": _queued(standing.counts),
+            "dead letters": str(standing.counts.dead),
+            "sent (24 h)": _sent(standing.total),
+            "failed (24 h)": f"{standing.total.failed}, expired {standing.total.expired}",
         }
-        for pause in self.pauses:
-            yield {"about": "pause"} | pauses.row(pause.held, pause)
-        for switch in self.switches:
-            yield {"about": "toggle"} | switch.row
-        yield {"about": "total", "since": rfc3339(self.since)} | _row(self.total)
-        for name, figures in self.tenants.items():
-            waiting = counts.pending_of.get(name, 0)
-            yield {"about": "tenant", "tenant": name or None, "waiting": waiting} | _row(figures)
-        for name, figures in self.upstreams.items():
-            yield {"about": "upstream", "upstream": name} | _row(figures)
-        for (tenant, route), figures in self.pilots.items():
-            share = {"failed_share": figures.failed_share}
-            yield {"about": "pilot", "tenant": tenant, "route": route} | _row(figures) | share
-
-    def show(self) -> None:
-        output.facts(
-            {
-                "queued": self._queued(),
-                "dead letters": str(self.counts.dead),
-                "sent (24 h)": self._sent(),
-                "failed (24 h)": f"{self.total.failed}, expired {self.total.expired}",
-            }
-        )
-        _section("held back", _PAUSE_TITLES, list(map(_pause_cells, self.pauses)))
-        _section(
-            "off, or not as the file says", _SWITCH_TITLES, list(map(_switch_cells, self.switches))
-        )
-        waiting = self.counts.pending_of
-        tenants = [
-            (name or "none", str(waiting.get(name, 0)), *_cells(figures))
-            for name, figures in self.tenants.items()
-        ]
-        _section("24 hours, by tenant", ("TENANT", "WAITING", *_FIGURES), tenants)
-        upstreams = [(name, *_cells(figures)) for name, figures in self.upstreams.items()]
-        _section("24 hours, by upstream", ("UPSTREAM", *_FIGURES), upstreams)
-        pilots = [
-            (*key, *_cells(figures), _percent(figures.failed_share))
-            for key, figures in self.pilots.items()
-        ]
-        _section("24 hours, pilots", _PILOT_TITLES, pilots)
-
-    def _queued(self) -> str:
-        counts = self.counts
-        text = str(counts.pending + counts.claimed)
-        if counts.claimed:
-            text += f", {counts.claimed} of them under way"
-        if counts.oldest_at:
-            text += f", the oldest for {output.since(counts.oldest_at)}"
-        return text
-
-    def _sent(self) -> str:
-        total = self.total
-        if not total.sent:
-            return "0"
-        return f"{total.sent}, mean time {_time(total.mean_ms)}, 95% within {_time(total.p95_ms)}"
-
-
-def _standing(config: "Config", store: "Administration") -> Standing:
-    from relay.model.figures import Figures, summed, total
-
-    now = time.time()
-    counts, tallies = store.counts(), store.tallies(now - _DAY_S)
-    tenants = summed(tallies.by_way, lambda tally: tally.tenant)
-    for name in counts.pending_of:
-        tenants.setdefault(name, Figures())
-    return Standing(
-        now,
-        tallies.since,
-        counts,
-        [pause for pause in store.pauses() if not pauses.is_over(pause, now)],
-        [switch for switch in switches(config, store.toggles()) if switch.is_news],
-        total(tenants.values()),
-        _sorted(tenants),
-        _sorted(summed(tallies.by_way, lambda tally: tally.upstream or None)),
-        _pilots(config, tallies.by_way),
     )
+    _section("held back", _PAUSE_TITLES, list(map(_pause_cells, standing.pauses)))
+    _section(
+        "off, or not as the file says", _SWITCH_TITLES, list(map(_switch_cells, standing.switches))
+    )
+    waiting = standing.counts.pending_of
+    tenants = [
+        (name or "none", str(waiting.get(name, 0)), *_cells(figures))
+        for name, figures in standing.tenants.items()
+    ]
+    _section("24 hours, by tenant", ("TENANT", "WAITING", *_FIGURES), tenants)
+    upstreams = [(name, *_cells(figures)) for name, figures in standing.upstreams.items()]
+    _section("24 hours, by upstream", ("UPSTREAM", *_FIGURES), upstreams)
+    pilots = [
+        (*key, *_cells(figures), _percent(figures.failed_share))
+        for key, figures in standing.pilots.items()
+    ]
+    _section("24 hours, pilots", _PILOT_TITLES, pilots)
 
 
-def _pilots(config: "Config", by_way: "Sequence[Tally]") -> "Mapping[tuple[str, str], Figures]":
-    """Who has a pilot is compared, also before it has had any mail."""
-    from relay.model.figures import Figures, summed
-
-    piloting = {tenant.name for tenant in config.tenants.values() if tenant.pilot}
-    pilots = {(name, route): Figures() for name in sorted(piloting) for route in _COMPARED}
-
-    def compared(tally: "Tally") -> tuple[str, str] | None:
-        key = tally.tenant, tally.route
-        return key if key in pilots else None
-
-    return pilots | summed(by_way, compared)
+def _queued(counts: "Counts") -> str:
+    text = str(counts.pending + counts.claimed)
+    if counts.claimed:
+        text += f", {counts.claimed} of them under way"
+    if counts.oldest_at:
+        text += f", the oldest for {output.since(counts.oldest_at)}"
+    return text
 
 
-def _sorted(figures: "Mapping[str, Figures]") -> "dict[str, Figures]":
-    return dict(sorted(figures.items()))
+def _sent(total: "Figures") -> str:
+    if not total.sent:
+        return "0"
+    return f"{total.sent}, mean time {_time(total.mean_ms)}, 95% within {_time(total.p95_ms)}"
 
 
 def _section(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -243,23 +168,8 @@ def _pause_cells(pause: "Pause") -> tuple[str, ...]:
     )
 
 
-def _switch_cells(switch: Switch) -> tuple[str, ...]:
-    return switch.tenant, switch.state, switch.ends, switch.why
-
-
-def _row(figures: "Figures") -> dict[str, Any]:
-    return {
-        "sent": figures.sent,
-        "deferred": figures.deferred,
-        "failed": figures.failed,
-        "expired": figures.expired,
-        "mean_ms": _rounded(figures.mean_ms),
-        "p95_ms": _rounded(figures.p95_ms),
-    }
-
-
-def _rounded(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else round(milliseconds, 1)
+def _switch_cells(one: "Switch") -> tuple[str, ...]:
+    return one.tenant, switch.state(one), switch.ends(one), switch.why(one)
 
 
 def _cells(figures: "Figures") -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from relay.config.bounds import (
 from relay.config.classes import Match, MessageClass
 from relay.config.clients import ClientNetwork, Clients, Listen, User
 from relay.config.doctor import Doctor
+from relay.config.http import Http
 from relay.config.patterns import AddressPattern
 from relay.config.problem import Places
 from relay.config.secrets import Secret, SecretError
@@ -46,6 +47,7 @@ __all__ = [
     "Default",
     "Doctor",
     "Failover",
+    "Http",
     "Limits",
     "Listen",
     "ListenAddress",
@@ -125,6 +127,9 @@ class Config(Model):
         "postgresql://user@host/database.",
     )
     queue: QueueLimits = Field(default_factory=QueueLimits, description="How much may wait.")
+    http: Http | None = Field(
+        default=None, description="Health, metrics and status over HTTP. Absent: off."
+    )
     secrets: Secrets = Field(default_factory=Secrets, description="What opens sealed secrets.")
     upstreams: Annotated[dict[f.Name, Upstream], BeforeValidator(derived.with_names)] = Field(
         default_factory=dict, description="The next hops, by name."

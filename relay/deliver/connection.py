@@ -51,6 +51,8 @@ class Connection:
     offers: Offers
     tls: Tls | None
     remote_mta: str
+    # Until when the server's certificate holds, in the library's words; parsed when asked for.
+    not_after: str | None = None
     transactions: int = 0
     unfinished: bool = False
     idle_since: float = 0.0
@@ -175,6 +177,7 @@ class _Setup:
             offers=offers,
             tls=_tls_of(transport, upstream.tls),
             remote_mta=f"{upstream.host}[{peer[0]}]:{upstream.port}",
+            not_after=(transport.get_extra_info("peercert") or {}).get("notAfter"),
             idle_since=time.monotonic(),
         )
 

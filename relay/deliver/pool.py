@@ -8,6 +8,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from relay.config.schema import Timeouts, Upstream
 from relay.deliver import connection as connections
@@ -30,6 +31,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
         self._handovers = 0
+        self._not_after: str | None = None
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -40,6 +42,16 @@ class Pool:
     @property
     def in_use(self) -> bool:
         return self._handovers > 0
+
+    @property
+    def connections(self) -> int:
+        """In use or idle."""
+        return len(self._in_use) + len(self._idle)
+
+    @property
+    def certificate_ends_at(self) -> float | None:
+        """Of the one that the server showed last, in Unix seconds."""
+        return _unix_s(self._not_after) if self._not_after else None
 
     async def hand_over(self, handover: Handover) -> Attempt:
         """One attempt. Raises nothing but cancellation."""
@@ -91,9 +103,11 @@ class Pool:
         if not self._context_made:
             self._context = await connections.loaded_tls_context(self._upstream)
             self._context_made = True
-        return await connections.connect(
+        connection = await connections.connect(
             self._upstream, self._hostname, self._timeouts, self._context, self._rules, self._kit
         )
+        self._not_after = connection.not_after
+        return connection
 
     def _take_idle(self) -> Connection | None:
         while self._idle:
@@ -132,6 +146,12 @@ class Pool:
         self._watch()
 
 
+@lru_cache(maxsize=1024)
+def _unix_s(not_after: str) -> float:
+    """Asked at every scrape, of every upstream: 8 us each without the cache."""
+    return float(ssl.cert_time_to_seconds(not_after))
+
+
 class Deliverer:
     """The deliver room as a whole: a pool for each named upstream."""
 
@@ -146,6 +166,11 @@ class Deliverer:
     def __getitem__(self, upstream: str) -> Pool:
         """The pool of now; who has it may use it, whatever the configuration becomes."""
         return self._pools[upstream]
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """Those of the present configuration, by upstream."""
+        return self._pools
 
     def configure(
         self,

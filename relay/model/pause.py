@@ -39,3 +39,11 @@ class Pause:
     @property
     def by_hand(self) -> bool:
         return self.actor is not None
+
+    def is_over(self, now: float) -> bool:
+        """One by hand, with an end, that no relay was running to sweep away."""
+        return self.by_hand and self.until is not None and self.until <= now
+
+    def state(self, now: float) -> Literal["paused", "probe due"]:
+        """The next message is the probe, when it is due; without one to send, nobody finds out."""
+        return "paused" if self.until is None or self.until > now else "probe due"

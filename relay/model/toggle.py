@@ -13,3 +13,22 @@ class Toggle:
     actor: str
     at: float
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Both words for a tenant: the store's, if there is one, and the file's; None where the file
+    does not have the tenant."""
+
+    tenant: str
+    enabled_in_file: bool | None
+    toggle: Toggle | None
+
+    @property
+    def enabled(self) -> bool:
+        return self.toggle.enabled if self.toggle else bool(self.enabled_in_file)
+
+    @property
+    def is_news(self) -> bool:
+        """It is off, or on though the file says otherwise."""
+        return not self.enabled or self.enabled_in_file is not True

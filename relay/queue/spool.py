@@ -6,6 +6,7 @@ message; what a crash leaves behind is removed at the next start. This module kn
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -34,7 +35,10 @@ class SpoolDirectory:
     def create(self) -> None:
         if not self.path.is_dir():
             self.path.mkdir()
-            self.path.chmod(0o2770)
+            # As inherited from the store's directory; a service may not set the bit by itself
+            # (RestrictSUIDSGID=).
+            if stat.S_IMODE(self.path.stat().st_mode) != 0o2770:
+                self.path.chmod(0o2770)
 
     def new_file(self) -> "File":
         return File(self, new_identifier())

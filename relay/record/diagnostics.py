@@ -8,6 +8,8 @@ import sys
 
 import structlog
 
+from relay.record import journal
+
 
 def configure(*, level: int = logging.INFO) -> None:
     """Pretty on a terminal, JSON lines elsewhere. Libraries' own logs go the same way."""
@@ -23,10 +25,13 @@ def configure(*, level: int = logging.INFO) -> None:
         last = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if journal.reads(sys.stderr):
+        last.append(journal.prefixed)
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # By one write a line, since the trail may go to the same place.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -12,12 +12,11 @@ import typer
 
 from relay.cli import access, options, output
 from relay.cli.access import Trouble
-from relay.cli.tenant.switch import Switch, toggle_row
 
 if TYPE_CHECKING:
     from relay.config.schema import Config, Tenant, Upstream
     from relay.config.secrets import Secret
-    from relay.model.toggle import Toggle
+    from relay.model.toggle import Switch, Toggle
     from relay.queue.sqlite.admin import Administration
 
 app = typer.Typer()
@@ -120,6 +119,8 @@ def _latest(store: "Administration", names: tuple[str, ...], tenant: str) -> Row
 
 def _rows(config: "Config", histories: Mapping[str, History]) -> Iterator[Row]:
     """``about`` says what a row is of: relay, default, upstream or tenant."""
+    from relay.config.switches import switch_of
+
     yield _relay(config)
     if config.default:
         yield _default(config)
@@ -133,7 +134,7 @@ def _rows(config: "Config", histories: Mapping[str, History]) -> Iterator[Row]:
     ways = _gathered(named)
     for tenant in config.tenants.values():
         history = histories.get(tenant.name, History())
-        switch = Switch.of(config, tenant.name, history.toggle)
+        switch = switch_of(config, tenant.name, history.toggle)
         kept = [secret for name in ways.get(tenant.name, ()) for secret in secrets[name]]
         yield _tenant(tenant) | _told(switch, history) | {"secrets": kept}
 
@@ -214,9 +215,10 @@ def _tenant(tenant: "Tenant") -> Row:
     }
 
 
-def _told(switch: Switch, history: History) -> Row:
+def _told(switch: "Switch", history: History) -> Row:
     """``toggle`` is null where the file's word alone counts."""
     from relay.record.audit import rfc3339
+    from relay.record.rows import toggle_row
 
     toggle = switch.toggle
     return {

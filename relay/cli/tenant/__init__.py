@@ -13,10 +13,11 @@ import typer
 
 from relay.cli import access, options, output
 from relay.cli.access import Trouble
-from relay.cli.tenant.switch import Switch, state_word, switches
+from relay.cli.tenant import switch as words
 
 if TYPE_CHECKING:
     from relay.config.schema import Config
+    from relay.model.toggle import Switch
     from relay.queue.sqlite.admin import Administration
 
 app = options.group("Tenants: who there is, and the switch.")
@@ -44,6 +45,8 @@ _NO_DEFAULT = (
 @app.command("list", epilog=options.examples("relay tenant list", "relay tenant list --json"))
 def list_(context: typer.Context, as_json: options.Json = False) -> None:
     """Every tenant, on or off, until when, and its way."""
+    from relay.config.switches import switches
+
     config = access.configuration(context)
     known = [s for s in switches(config, access.toggles(config)) if s.tenant in config.tenants]
     if as_json:
@@ -58,9 +61,11 @@ def show(context: typer.Context, name: Name, as_json: options.Json = False) -> N
 
     Its senders, its way, its identity, and what the next admin should know.
     """
+    from relay.config.switches import switch_of
+
     config = access.configuration(context)
     tenant = access.named("tenant", name, config.tenants)
-    switch = Switch.of(config, name, access.toggles(config).get(name))
+    switch = switch_of(config, name, access.toggles(config).get(name))
     row = _row(config, switch) | {
         "from": str(tenant.from_) if tenant.from_ else None,
         "reply_to": str(tenant.reply_to) if tenant.reply_to else None,
@@ -147,17 +152,19 @@ def reset(
 
     What the configuration says of the tenant counts again.
     """
+    from relay.config.switches import switch_of
+
     how, why = How(_patience_s(wait, patience), as_json), options.one_line(reason)
     config = access.configuration(context)
     with access.store(config) as store:
         if name not in store.toggles():
             access.named("tenant", name, config.tenants)
             never = f"{name} was never switched: the configuration counts already"
-            how.tell(never, _row(config, Switch.of(config, name, None)) | {"generation": None})
+            how.tell(never, _row(config, switch_of(config, name, None)) | {"generation": None})
             return
         generation = store.reset_toggle(name, access.actor(), why)
-        switch = Switch.of(config, name, None)
-        word = "unknown" if switch.enabled_in_file is None else state_word(switch.enabled)
+        switch = switch_of(config, name, None)
+        word = "unknown" if switch.enabled_in_file is None else words.state_word(switch.enabled)
         told = f"{name} is {word}, as the configuration says"
         how.tell(told, _row(config, switch) | {"generation": generation})
         _wait(store, generation, how)
@@ -187,14 +194,15 @@ class How:
 
 
 def _toggle(config: "Config", name: str, word: Word, way: str, how: How) -> None:
+    from relay.config.switches import switch_of
     from relay.model.toggle import Toggle
 
     toggle = Toggle(name, word.enabled, word.reason, access.actor(), time.time(), word.until)
     end = f" until {output.moment(word.until)}" if word.until else ""
     with access.store(config) as store:
         generation = store.set_toggle(toggle)
-        told = f"{name} is {state_word(word.enabled)}{end}: its mail leaves by {way}"
-        switch = Switch.of(config, name, toggle)
+        told = f"{name} is {words.state_word(word.enabled)}{end}: its mail leaves by {way}"
+        switch = switch_of(config, name, toggle)
         how.tell(told, _row(config, switch) | {"generation": generation})
         _wait(store, generation, how)
 
@@ -228,10 +236,12 @@ def _wait(store: "Administration", generation: int, how: How) -> None:
 _TITLES = ("TENANT", "STATE", "BY", "DOMAINS", "OWNER", "SINCE", "UNTIL", "REASON")
 
 
-def _row(config: "Config", switch: Switch) -> dict[str, Any]:
+def _row(config: "Config", switch: "Switch") -> dict[str, Any]:
     """``leaves_by`` is the upstream that its mail takes now. Of a tenant that the file does not
     have, what is known is its switch."""
-    tenant, of_switch = config.tenants.get(switch.tenant), switch.row
+    from relay.record.rows import switch_row
+
+    tenant, of_switch = config.tenants.get(switch.tenant), switch_row(switch)
     if tenant is None:
         return of_switch
     own = switch.enabled and tenant.upstream is not None
@@ -249,18 +259,18 @@ def _row(config: "Config", switch: Switch) -> dict[str, Any]:
     } | of_switch
 
 
-def _cells(config: "Config", switch: Switch) -> tuple[str, ...]:
+def _cells(config: "Config", switch: "Switch") -> tuple[str, ...]:
     row = _row(config, switch)
     by = row["leaves_by"] or "no way"
     return (
         switch.tenant,
-        switch.state,
+        words.state(switch),
         by if row["route"] == "tenant" else f"{by} (default)",
         output.shortened([*row["domains"], *row["senders"]]) or "-",
         row["owner"] or "-",
         row["since"][:10] if row["since"] else "-",
-        switch.ends,
-        switch.why if switch.toggle else "-",
+        words.ends(switch),
+        words.why(switch) if switch.toggle else "-",
     )
 
 

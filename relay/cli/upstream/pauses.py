@@ -8,40 +8,15 @@ from relay.cli import output
 if TYPE_CHECKING:
     from relay.model.pause import Held, Pause
 
-OPEN = "open"
-_PAUSED = "paused"
-# The next message is the probe; without one to send, nobody finds out.
-_PROBE_DUE = "probe due"
-
 
 def row(held: "Held", pause: "Pause | None") -> dict[str, Any]:
-    """``tenant`` and ``sender`` are null where it is the whole upstream. ``until`` is when it is
-    probed next, or when a pause by hand ends; null: when somebody resumes it."""
-    from relay.record.audit import rfc3339
+    from relay.record.rows import pause_row
 
-    return {
-        "upstream": held.upstream,
-        "tenant": held.tenant or None,
-        "sender": held.sender or None,
-        "state": state(pause) if pause else OPEN,
-        "cause": pause.cause if pause else None,
-        "detail": (pause.detail or None) if pause else None,
-        "remedy": remedy(pause) if pause else None,
-        "since": rfc3339(pause.since) if pause else None,
-        "until": rfc3339(pause.until) if pause and pause.until is not None else None,
-        "failures": pause.failures if pause else 0,
-        "actor": pause.actor if pause else None,
-        "reason": (pause.reason or None) if pause else None,
-    }
+    return pause_row(held, pause, time.time())
 
 
-def state(pause: "Pause") -> str:
-    return _PAUSED if pause.until is None or pause.until > time.time() else _PROBE_DUE
-
-
-def is_over(pause: "Pause", now: float) -> bool:
-    """One by hand, with an end, that no relay was running to sweep away."""
-    return pause.by_hand and pause.until is not None and pause.until <= now
+def state(pause: "Pause | None") -> str:
+    return pause.state(time.time()) if pause else "open"
 
 
 def remedy(pause: "Pause") -> str | None:

@@ -5,7 +5,6 @@ It decides nothing: it asks the functions that the dispatcher asks.
 
 import time
 
-from relay.cli.upstream.pauses import is_over
 from relay.config.schema import Config
 from relay.dispatch.pauses import Pauses
 from relay.model.message import Message
@@ -22,7 +21,7 @@ class Ways:
         self._now = time.time()
         tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
         self.snapshot = Snapshot(config, tenancy, orders.toggles)
-        self.pauses = {h: p for h, p in orders.pauses.items() if not is_over(p, self._now)}
+        self.pauses = {h: p for h, p in orders.pauses.items() if not p.is_over(self._now)}
         self._known = Pauses(config.retry.schedule)
         self._known.begin_with(self.pauses, self._now)
 

@@ -20,8 +20,9 @@ from relay.queue.sqlite.rows import micros
 
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID = 0x52454C59  # "RELY", as in migrations/0001.sql
-# A store of 10 GiB can't be read through at every start: what can be checked in this time is.
-_CHECK_S = 0.5
+# A store of 10 GiB can't be read through at every start: what can be checked in this time is. The
+# relay has half a second to be ready.
+_CHECK_S = 0.1
 
 
 def create_if_absent(path: Path) -> None:

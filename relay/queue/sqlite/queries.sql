@@ -323,6 +323,10 @@ FROM ledger;
 UPDATE ledger SET audit_bytes = audit_bytes + ?
 RETURNING generation, changes, messages, content_bytes, dead_messages, dead_bytes, audit_bytes;
 
+-- name: write_something
+-- It changes nothing that counts, but it is a change, and so a page to be written.
+UPDATE ledger SET changes = changes + 1;
+
 -- name: standing
 -- How often there were orders, and to reload among them; how far the latter were answered.
 SELECT generation, reload_asked, reload_actor, reload_answered FROM ledger;

@@ -48,10 +48,11 @@ from relay.queue.sqlite import (
     toggling,
     trail,
 )
-from relay.queue.sqlite.changes import Change, Work, new_message
+from relay.queue.sqlite.changes import Change, Outcome, Work, new_message
 from relay.queue.sqlite.counting import Counts
 from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.ledger import usage_of
+from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.retention import (
     Purged,
     Render,
@@ -319,6 +320,10 @@ class SqliteStore:
     async def counts(self) -> Counts:
         return await self._read(counting.counts)
 
+    async def write_something(self) -> None:
+        """Returns when the disk has taken a page that says nothing new. Raises StoreError."""
+        await self._carried_out(Change(work=_something))
+
     async def told(self, names: Collection[str], since: float, most: int) -> list[bytes]:
         wanted = Wanted(since=since, names=names, limit=most)
         return await self._read(lambda connection: list(trail.events(connection, wanted)))
@@ -411,6 +416,11 @@ class SqliteStore:
                 parts.reader.close()
             parts.watch.close()
         self._pool.shutdown()
+
+
+def _something(connection: Connection) -> Outcome:
+    connection.execute(SQL["write_something"])
+    return Outcome(None)
 
 
 def _moving(moves: list[tuple[int, str]]) -> Work:

@@ -89,6 +89,14 @@ def test_a_value_and_its_origin(key: str, value: Any, origin: str) -> None:
     assert shown(FILE)[key] == (value, origin)
 
 
+def test_auth_that_follows_from_users_says_so() -> None:
+    users = "clients: {users: {crm: {password_hash: 'file:/none'}}}\n"
+    found = shown(FILE + users)
+    assert found["listen[0].auth"] == ("optional", "default, since there are clients.users")
+    assert found["listen[1].auth"] == ("none", "config.yaml:4")
+    assert shown(FILE)["listen[0].auth"] == ("none", "default")
+
+
 def test_what_is_absent_is_not_shown() -> None:
     keys = shown(FILE).keys()
     assert not keys & {"tenants.acme.owner", "tenants.acme.senders", "alerts.webhook"}
