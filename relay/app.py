@@ -12,8 +12,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from socket import socket
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,12 +31,20 @@ from relay.model.budget import Budget
 from relay.model.events import Event
 from relay.model.ports import Retention, Store, StoreError
 from relay.queue.sqlite.store import SqliteStore
+from relay.record import journal
 from relay.record.audit import json_line
 from relay.record.mirror import Mirror
 from relay.record.reading import Prettifier, wants_colours
 from relay.reload import Parts, Reloader
 from relay.route.plan import Snapshot
 from relay.route.tenancy import Tenancy
+from relay.service.manager import Manager
+from relay.service.pulse import Pulse, Sent, status_line
+from relay.service.sockets import inherited
+
+if TYPE_CHECKING:
+    from relay.web.counters import Counters
+    from relay.web.server import Server
 
 diagnostics = structlog.get_logger("relay")
 
@@ -47,21 +57,36 @@ _SWITCH_INTERVAL_S = 0.0001
 
 
 class App:
-    """One relay: ``run`` until SIGTERM or SIGINT."""
+    """One relay: ``run`` until SIGTERM or SIGINT; a second one hurries. ``manager`` is told how it
+    is, ``sockets`` are those that it handed over."""
 
-    def __init__(self, config: Config, store_path: Path, reload_asked: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store_path: Path,
+        reload_asked: Sequence[int] = (),
+        manager: Manager | None = None,
+        sockets: Sequence[socket] = (),
+    ) -> None:
         self._config = config
+        self._manager = manager or Manager()
+        self._sockets = sockets
         self._reload_asked = reload_asked
         self._store_path = store_path
         self._stop = asyncio.Event()
         self._stop_reason = ""
+        self._hurry: Callable[[], None] = lambda: None
+        self._hurried = False
+        self._accepting = False
 
     async def run(self) -> None:
         """Raises StoreError or OSError where it can't start; it has told nobody 250 then."""
         config = self._config
         mirror = Mirror(sys.stdout.fileno(), _prettifier())
         # keep it
-        store = SqliteStore(self._store_path, render=json_line, committed=_mirrored(mirror))
+        sent, counters = Sent(), _counters(config)
+        committed = _mirrored(mirror, sent, counters)
+        store = SqliteStore(self._store_path, render=json_line, committed=committed)
         recovered = await store.open()
         # choose
         tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
@@ -76,7 +101,7 @@ class App:
         capacity = Capacity(config.queue, self._store_path.parent, store, herald)
         # take responsibility
         keeper = Keeper(config, store, dispatcher, capacity)
-        acceptance = Acceptance(config, keeper, tenancy, store, budget)
+        acceptance = Acceptance(config, keeper, tenancy, store, budget, self._sockets)
         # take another configuration
         parts = Parts(store, deliverer, herald, dispatcher, keeper, acceptance, budget)
         reloader = Reloader(config, parts)
@@ -84,26 +109,38 @@ class App:
         besides = [
             asyncio.create_task(self._keep_house(store, reloader)),
             asyncio.create_task(herald.run()),
+            asyncio.create_task(self._pulse(store, dispatcher, sent).run()),
         ]
+        http: Server | None = None
         try:
             herald.wake = dispatcher.wake
             dispatcher.situation.reload_asked = reloader.ask
+            # Before anybody is told that we are there, who may tell us to go.
+            for number in _STOP_SIGNALS:
+                self._on_signal(number, self.stop, number.name)
             self._on_signal(signal.SIGHUP, reloader.ask, None, "config")
             if self._reload_asked:
                 reloader.ask(None, "config")
             await dispatcher.start()
+            if counters:
+                http = await self._show(counters, store, mirror, parts, reloader)
             listeners = await acceptance.start()
+            self._accepting = True
             besides.append(asyncio.create_task(reloader.run()))
             self._tell_started(store, listeners, recovered)
-            await self._until_told_to_stop()
+            await self._stop.wait()
             store.tell(events.relay_stopping(self._stop_reason))
         finally:
+            self._manager.tell_stopping()
+            self._hurry = partial(_hurry, acceptance, deliverer)
             drain_s = reloader.config.timeouts.drain
-            await acceptance.stop(drain_s)
-            await dispatcher.stop(drain_s)
+            await acceptance.stop(0 if self._hurried else drain_s)
+            await dispatcher.stop(0 if self._hurried else drain_s)
             deliverer.close()
             for task in besides:
                 task.cancel()
+            if http:
+                await http.stop()
             store.tell(events.relay_stopped(store.usage.messages))
             await store.close()
             mirror.close()
@@ -111,27 +148,71 @@ class App:
                 asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    async def _show(
+        self,
+        counters: "Counters",
+        store: SqliteStore,
+        mirror: Mirror,
+        parts: Parts,
+        reloader: Reloader,
+    ) -> "Server | None":
+        """How it is, over HTTP. Raises OSError where it can't listen."""
+        http = self._config.http
+        if http is None:
+            return None
+        from relay.observation import Observation
+        from relay.web.server import Server
+
+        def config_now() -> Config:
+            return reloader.config
+
+        counters.config_now = config_now
+        observed = Observation(
+            config_now, self._why_closed, self._store_path, store, mirror,
+            parts.deliverer, parts.dispatcher, parts.keeper,
+        )  # fmt: skip
+        server = Server(http, observed, counters)
+        await server.start()
+        return server
+
+    def _why_closed(self) -> str | None:
+        """Why no mail is taken, by our own doing; None where it is."""
+        if self._stop.is_set():
+            return "the relay is stopping"
+        return None if self._accepting else "the relay is starting"
+
     def _tell_started(self, store: Store, listeners: Sequence[str], recovered: int) -> None:
         config = self._config
         path = str(config.source) if config.source else None
         store.tell(events.config_loaded(path, len(config.tenants), len(config.upstreams)))
         store.tell(events.relay_started(__version__, listeners, recovered, os.getpid()))
+        self._manager.tell_ready()
         # What is alive now lives on: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-
-    async def _until_told_to_stop(self) -> None:
-        for number in _STOP_SIGNALS:
-            self._on_signal(number, self.stop, number.name)
-        await self._stop.wait()
 
     def _on_signal(self, number: signal.Signals, call: Callable[..., None], *given: Any) -> None:
         asyncio.get_running_loop().add_signal_handler(number, call, *given)
 
     def stop(self, reason: str) -> None:
-        """Ask it to stop; ``run`` returns when it has."""
+        """Ask it to stop; ``run`` returns when it has. Asked again, it waits for nobody."""
+        if self._stop.is_set():
+            self._hurried = True
+            self._hurry()
+            return
         self._stop_reason = reason
         self._stop.set()
+
+    def _pulse(self, store: Store, dispatcher: Dispatcher, sent: Sent) -> Pulse:
+        async def turn() -> None:
+            with contextlib.suppress(StoreError):
+                await store.release(())  # of nothing: a transaction like any other
+
+        def status() -> str:
+            usage, pauses = store.usage, dispatcher.situation.pauses
+            return status_line(sent.recipients, usage.messages, usage.dead_messages, pauses)
+
+        return Pulse(self._manager, turn, status)
 
     async def _keep_house(self, store: Store, reloader: Reloader) -> None:
         while True:
@@ -151,18 +232,43 @@ def serve(config: Config, store_path: Path, reload_asked: Sequence[int] = ()) ->
     before the relay can take it."""
     import uvloop
 
+    manager, sockets = Manager.of(os.environ), inherited(os.environ)
     os.umask(0o007)  # the store is for its user and group, whatever the service manager says
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(App(config, store_path, reload_asked).run())
+        uvloop.run(App(config, store_path, reload_asked, manager, sockets).run())
+
+
+def _hurry(acceptance: Acceptance, deliverer: Deliverer) -> None:
+    acceptance.hurry()
+    deliverer.abort()
 
 
 def _prettifier() -> Prettifier | None:
     return Prettifier(colors=wants_colours(sys.stdout)) if sys.stdout.isatty() else None
 
 
-def _mirrored(mirror: Mirror) -> Callable[[Sequence[tuple[Event, bytes]]], None]:
+def _counters(config: Config) -> "Counters | None":
+    """Only where they are shown: aiohttp and prometheus-client weigh 11 MiB."""
+    if config.http is None:
+        return None
+    from relay.web.counters import Counters
+
+    return Counters(config)
+
+
+def _mirrored(
+    mirror: Mirror, sent: Sent, counters: "Counters | None"
+) -> Callable[[Sequence[tuple[Event, bytes]]], None]:
+    to_journal = journal.reads(sys.stdout)
+
     def committed(told: Sequence[tuple[Event, bytes]]) -> None:
-        mirror.write([line for _, line in told])
+        sent.note(told)
+        if counters:
+            counters.note(told)
+        if to_journal:
+            mirror.write([journal.prioritised(event.name, line) for event, line in told])
+        else:
+            mirror.write([line for _, line in told])
 
     return committed

@@ -7,7 +7,8 @@ What is under way ends as it began; the next attempt goes by the new one.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from relay.accept.listener import Acceptance
 from relay.config import load
 from relay.config.changes import Changes, changes
 from relay.config.problem import ConfigError, dotted
-from relay.config.schema import Config, Secret, SecretError
+from relay.config.schema import Config, SecretError
 from relay.config.secret_settings import secrets_of
 from relay.deliver.pool import Deliverer
 from relay.dispatch.dispatcher import Dispatcher
@@ -66,6 +67,8 @@ class Reloader:
 
     def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
+        # Entered while one is under way, for whoever is to know.
+        self.reloading: Callable[[], AbstractContextManager[None]] = nullcontext
         self._parts = parts
         self._requests: asyncio.Queue[_Request] = asyncio.Queue()
 
@@ -79,7 +82,9 @@ class Reloader:
         while True:
             request = await self._requests.get()
             try:
-                self._tell_reloaded(request, await self._reload())
+                with self.reloading():
+                    changed = await self._reload()
+                self._tell_reloaded(request, changed)
             except RejectedError as rejected:
                 self._tell_rejected(request, rejected.problems)
             except Exception as error:
@@ -176,22 +181,16 @@ def _unreadable(old: Config, new: Config) -> list[str]:
     return [
         f"{dotted(loc)}: {trouble}"
         for loc, secret in secrets_of(new)
-        if (trouble := _trouble_with(secret))
-        and (secret != former.get(loc) or _trouble_with(former[loc]) is None)
+        if (trouble := secret.trouble)
+        and (secret != former.get(loc) or former[loc].trouble is None)
     ]
 
 
-def _trouble_with(secret: Secret) -> str | None:
-    try:
-        secret.reveal()
-    except SecretError as error:
-        return str(error)
-    return None
-
-
 def _reveal(config: Config) -> None:
+    """From here on they are kept as they were read."""
     for _, secret in secrets_of(config):
-        _trouble_with(secret)
+        with suppress(SecretError):
+            secret.reveal()
 
 
 def _renewed(new: Config, changed: Changes) -> list[str]:

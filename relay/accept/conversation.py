@@ -31,6 +31,9 @@ logging.getLogger("mail.log").disabled = True
 diagnostics = structlog.get_logger("relay.accept")
 
 _LINGER_S = 5.0
+# While the relay stops: a client that has just connected, or has just had a reply, is about to say
+# something, be it only QUIT.
+_MOMENT_S = 1.0
 # A client that sends a thousand commands at once shares the loop with the others.
 _COMMANDS_AT_ONCE = 50
 
@@ -63,6 +66,7 @@ class Conversation(library.SMTP, ABC):
         self._task: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._parting: Reply | None = None
+        self._had_transaction = False
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None
 
@@ -129,12 +133,16 @@ class Conversation(library.SMTP, ABC):
 
     def _check_idle(self) -> None:
         self._timer = None
+        leaving = self._parting if not self.in_transaction else None
+        patience = _MOMENT_S if leaving else self._listener.idle_s
         now = self.loop.time()
-        left = self._listener.idle_s - (now - (self._idle_since or now))
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._check_idle)
-        else:
-            self.end(replies.IDLE)
+        left = patience - (now - (self._idle_since or now))
+        if left <= 0:
+            self.end(leaving or replies.IDLE)
+            return
+        # The end of a transaction shortens the patience.
+        wait_s = min(left, _MOMENT_S) if self._parting else left
+        self._timer = self.loop.call_later(wait_s, self._check_idle)
 
     @property
     def idle_since(self) -> float | None:
@@ -155,10 +163,12 @@ class Conversation(library.SMTP, ABC):
             self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def end_when_idle(self, reply: Reply) -> None:
-        """As ``end``, but a transaction may be finished first."""
+        """As ``end``, but a transaction may be finished first, also by a client that is just about
+        to begin with it."""
         self._parting = reply
-        if not self.in_transaction and self._task is None:
-            self.end(reply)
+        if self._timer:
+            self._timer.cancel()
+        self._check_idle()
 
     # -- turns
 
@@ -189,12 +199,7 @@ class Conversation(library.SMTP, ABC):
     def _may_go_on(self) -> bool:
         """Not while a command waits for something, or the client doesn't read its replies."""
         transport = self.transport
-        if transport is None or self._task or self._writable or transport.is_closing():
-            return False
-        if self._parting and not self.in_transaction:
-            self.end(self._parting)
-            return False
-        return True
+        return not (transport is None or self._task or self._writable or transport.is_closing())
 
     def _rest(self) -> None:
         """All that has arrived is obeyed: it is the client's turn, unless it has gone."""
@@ -215,6 +220,7 @@ class Conversation(library.SMTP, ABC):
 
     def _wait_for(self, command: Coroutine[Any, Any, None]) -> None:
         self._attend()
+        self._had_transaction |= self.in_transaction
         self._task = self.loop.create_task(self._carry_out(command))
 
     async def _carry_out(self, command: Coroutine[Any, Any, None]) -> None:

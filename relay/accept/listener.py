@@ -16,6 +16,7 @@ from relay.accept.admission import Admission, Peer
 from relay.accept.content import TOO_LARGE
 from relay.accept.conversation import Conversation
 from relay.accept.gathering import Gathering
+from relay.accept.places import Place, places
 from relay.accept.session import SmtpSession
 from relay.accept.users import Users
 from relay.config.schema import ClientNetwork, Config, Listen
@@ -31,7 +32,10 @@ TOO_MANY_SESSIONS = Reply(421, "4.7.0", "too many sessions, try again later")
 MADE_ROOM = Reply(421, "4.7.0", "another client needs this session")
 CLOSING = Reply(421, "4.3.2", "the relay is stopping, try again later")
 
-_BACKLOG = 1024
+# Clients that wait through a restart, where the socket is inherited; the kernel has a bound, too.
+_BACKLOG = 4096
+# Turns of the loop until those who were accepted before the socket was closed have their sessions.
+_TURNS_TO_BEGIN = 3
 _BIND_ADVICE = {
     errno.EADDRINUSE: "; `ss -ltnp` shows which program has the port",
     errno.EACCES: "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
@@ -48,6 +52,7 @@ class Sessions:
         self._open: set[Conversation] = set()
         self._by_client: dict[str, int] = {}
         self._gone = asyncio.Event()
+        self._stopping = False
 
     def configure(self, most: int, most_per_client: int) -> None:
         """Other limits; the sessions there are stay."""
@@ -64,6 +69,8 @@ class Sessions:
             return False
         self._open.add(session)
         self._by_client[client] = mine + 1
+        if self._stopping:
+            session.end_when_idle(CLOSING)
         return True
 
     def discard(self, session: Conversation) -> None:
@@ -88,6 +95,7 @@ class Sessions:
 
     async def drain(self, timeout: float) -> None:
         """Lets transactions be finished for ``timeout`` seconds, then ends what is left."""
+        self._stopping = True
         for session in list(self._open):
             session.end_when_idle(CLOSING)
         if self._open:
@@ -96,6 +104,10 @@ class Sessions:
                 await asyncio.wait_for(self._gone.wait(), timeout)
         for session in list(self._open):
             session.end(CLOSING)
+
+    def hurry(self) -> None:
+        """What is still being finished is ended now."""
+        self._gone.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +123,11 @@ class Surroundings:
 
 
 class Listener:
-    """One entry of ``listen``; the sessions read their rules here, also those that are under way
-    when they change."""
+    """One place; the sessions read their rules here, also those that are under way when they
+    change."""
 
-    def __init__(self, listen: Listen, shared: Surroundings, tenancy: Tenancy) -> None:
+    def __init__(self, place: Place, shared: Surroundings, tenancy: Tenancy) -> None:
+        listen = place.settings(shared.config)
         self.loop = asyncio.get_running_loop()
         self.keeper = shared.keeper
         self.budget = shared.budget
@@ -125,15 +138,15 @@ class Listener:
         self.implicit_tls = listen.tls == "implicit"
         self._tls = _tls_context(listen)
         self._listen = listen
+        self._place = place
         self._server: asyncio.Server | None = None
-        self.configure(listen, shared.config, tenancy)
+        self.configure(shared.config, tenancy)
 
-    def configure(self, listen: Listen, config: Config, tenancy: Tenancy) -> None:
-        """The rules of a configuration, whose entry for this address ``listen`` is. A session
-        tells by ``rules`` that they are others."""
+    def configure(self, config: Config, tenancy: Tenancy) -> None:
+        """The rules of a configuration. A session tells by ``rules`` that they are others."""
         self.rules = object()
         self.tenancy = tenancy
-        self.auth = listen.auth
+        self.auth = self._place.settings(config).auth
         self.hostname = config.hostname
         self.idle_s = config.timeouts.session_idle
         self.message_size = config.limits.message_size
@@ -169,21 +182,31 @@ class Listener:
 
     async def start(self) -> str:
         """Binds and listens; returns the address. OSError where it can't, with what to do."""
-        family = socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET
         try:
-            self._server = await self.loop.create_server(
-                lambda: SmtpSession(self),
-                self._listen.host,
-                self._listen.port,
-                family=family,
-                ssl=self._tls if self.implicit_tls else None,
-                backlog=_BACKLOG,
-            )
+            self._server = await self._serve()
         except OSError as error:
             number = error.errno or 0
             why = os.strerror(number) + _BIND_ADVICE.get(number, "")
-            raise OSError(f"can't listen on {self._listen}: {why}") from error
-        return str(self._listen)
+            raise OSError(f"can't listen on {self._place.name}: {why}") from error
+        return self._place.name
+
+    async def _serve(self) -> asyncio.Server:
+        def session() -> SmtpSession:
+            return SmtpSession(self)
+
+        tls = self._tls if self.implicit_tls else None
+        given, host = self._place.inherited, self._place.address.host
+        if given is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return await self.loop.create_server(
+                session, host, self._listen.port, family=family, ssl=tls, backlog=_BACKLOG
+            )
+        serve = (
+            self.loop.create_unix_server
+            if given.family == socket.AF_UNIX
+            else self.loop.create_server
+        )
+        return await serve(session, sock=given, ssl=tls, backlog=_BACKLOG)
 
     def stop(self) -> None:
         """No new sessions; those there are go on."""
@@ -251,7 +274,7 @@ class Listener:
             peer.text,
             f"client.refused {reply.code}",
             lambda client, count: events.client_refused(
-                client, str(self._listen), reply, count=count
+                client, self._place.name, reply, count=count
             ),
         )
 
@@ -275,10 +298,17 @@ class Acceptance:
     """The accept room as a whole: start, change the rules, stop taking, drain."""
 
     def __init__(
-        self, config: Config, keeper: Keeper, tenancy: Tenancy, log: AuditLog, budget: Budget
+        self,
+        config: Config,
+        keeper: Keeper,
+        tenancy: Tenancy,
+        log: AuditLog,
+        budget: Budget,
+        inherited: Sequence[socket.socket] = (),
     ) -> None:
         limits = config.limits
         self._tenancy = tenancy
+        self._places = places(config, inherited)
         self._shared = Surroundings(
             config=config,
             keeper=keeper,
@@ -290,9 +320,8 @@ class Acceptance:
         self._listeners: list[Listener] = []
 
     async def start(self) -> Sequence[str]:
-        """Binds all of ``listen``; returns the addresses."""
-        shared = self._shared
-        self._listeners = [Listener(e, shared, self._tenancy) for e in shared.config.listen]
+        """Listens in all places; returns the addresses."""
+        self._listeners = [Listener(place, self._shared, self._tenancy) for place in self._places]
         return [await listener.start() for listener in self._listeners]
 
     def check_certificates(self) -> None:
@@ -305,14 +334,20 @@ class Acceptance:
         limits = config.limits
         self._shared.sessions.configure(limits.sessions, limits.sessions_per_client)
         self._shared.users.configure(config.clients.users)
-        for listener, listen in zip(self._listeners, config.listen, strict=True):
-            listener.configure(listen, config, tenancy)
+        for listener in self._listeners:
+            listener.configure(config, tenancy)
             listener.renew_certificate()
 
     async def stop(self, timeout: float) -> None:
         """No new sessions; those under way have ``timeout`` seconds."""
         for listener in self._listeners:
             listener.stop()
+        for _ in range(_TURNS_TO_BEGIN):
+            await asyncio.sleep(0)
         await self._shared.sessions.drain(timeout)
         self._shared.gathering.flush()
         self._shared.users.close()
+
+    def hurry(self) -> None:
+        """While it stops: nobody is waited for any longer."""
+        self._shared.sessions.hurry()

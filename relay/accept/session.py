@@ -168,6 +168,9 @@ class SmtpSession(Conversation):
     def _mail(self, argument: str) -> None:
         if self._transaction:
             raise paths.CommandRefused(replies.NESTED_MAIL)
+        if self._parting and self._had_transaction:
+            self.end(self._parting)
+            return
         if self._rules is not self._listener.rules and not self._take_up_rules():
             self.end(replies.RULES_CHANGED)
             return
