@@ -1,4 +1,5 @@
 # make demo, make test, make lint, make bench: each makes .venv first, if it is not up to date.
+# make install, as root: a service of systemd's (docs/install.md).
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ CHECKED := relay tests bench
 FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test lint bench constraints clean
+.PHONY: demo test lint bench install constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/relay demo
@@ -27,6 +28,25 @@ lint: $(INSTALLED_DEV)
 
 bench: $(INSTALLED_DEV)
 	$(BIN)/python bench/postfix.py
+
+# Where the relay lives, and where systemd looks for what an administrator has added.
+PREFIX := /opt/relay
+LOCAL := /usr/local
+
+install: $(PREFIX)/bin/python
+	$(PREFIX)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint constraints.txt --upgrade .
+	install -d $(LOCAL)/bin $(LOCAL)/lib/systemd/system $(LOCAL)/share/man/man8
+	install -d $(LOCAL)/lib/sysusers.d $(LOCAL)/lib/tmpfiles.d
+	ln -sf $(PREFIX)/bin/relay $(PREFIX)/bin/relay-sendmail $(LOCAL)/bin
+	sed 's,/opt/relay,$(PREFIX),' systemd/relay.service > $(LOCAL)/lib/systemd/system/relay.service
+	install -m 644 systemd/relay.socket $(LOCAL)/lib/systemd/system
+	install -m 644 systemd/sysusers.d/relay.conf $(LOCAL)/lib/sysusers.d
+	install -m 644 systemd/tmpfiles.d/relay.conf $(LOCAL)/lib/tmpfiles.d
+	install -m 644 docs/relay.8 $(LOCAL)/share/man/man8
+	systemd-sysusers relay.conf
+	systemd-tmpfiles --create relay.conf
+	if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
 # Pins what a new environment gets today; for when dependencies change.
 constraints:
@@ -47,10 +67,10 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(INSTALLED)
 
-$(BIN)/python:
+$(BIN)/python $(PREFIX)/bin/python: %/bin/python:
 	@for python in $(PYTHONS); do \
 		if $$python -c '$(FITS)' 2>/dev/null; then \
-			echo "making $(VENV) with $$python"; exec $$python -m venv $(VENV); \
+			echo "making $* with $$python"; exec $$python -m venv $*; \
 		fi; \
 	done; \
 	echo "No Python of 3.11 or newer with venv was found. On Debian and Ubuntu:" >&2; \

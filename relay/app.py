@@ -126,6 +126,7 @@ class App:
                 http = await self._show(counters, store, mirror, parts, reloader)
             listeners = await acceptance.start()
             self._accepting = True
+            reloader.reloading = self._manager.reloading
             besides.append(asyncio.create_task(reloader.run()))
             self._tell_started(store, listeners, recovered)
             await self._stop.wait()
