@@ -58,6 +58,7 @@ async def probe(upstream: Upstream, hostname: str, timeouts: Timeouts) -> Probe:
         await _look_at_certificate(upstream, hostname, timeouts, watch)
     tls = Tls(upstream.tls, *watch.secured_by) if watch.secured_by else None
     duration_s = time.monotonic() - began
+    await gone()
     return Probe(upstream.name, tuple(watch.steps), watch.certificate, tls, duration_s)
 
 
@@ -74,6 +75,11 @@ async def probe_all(
             return await probe(upstream, hostname, timeouts)
 
     return await asyncio.gather(*map(in_turn, upstreams))
+
+
+async def gone() -> None:
+    """Lets the loop carry out that connections were cut, before it ends itself."""
+    await asyncio.sleep(0.01)
 
 
 async def _go_through(upstream: Upstream, hostname: str, timeouts: Timeouts, watch: Watch) -> None:
@@ -109,7 +115,7 @@ async def _look_at_certificate(
         connection = await connect(
             anonymous, hostname, timeouts, _trusting_context(), (), kit_for(glance)
         )
-        connection.wire.close()
+        connection.wire.abort()
     except ConnectError:
         pass  # the handshake may have come about before that
     watch.certificate = glance.certificate

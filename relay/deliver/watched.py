@@ -67,6 +67,12 @@ class WatchedClient(aiosmtplib.SMTP):
         watch.done(told)
         return connected
 
+    def close(self) -> None:
+        """At once: the loop of a verb does not live long enough for a farewell in TLS."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+        super().close()
+
     async def execute_command(self, *args: bytes, **settings: Any) -> aiosmtplib.SMTPResponse:
         verb = args[0].upper()
         if verb in (b"EHLO", b"AUTH"):
