@@ -45,7 +45,12 @@ class Offers:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """``fresh`` until its first transaction; ``unfinished``: the server still holds one of ours."""
+    """``fresh`` until its first transaction; ``unfinished``: the server still holds one of ours.
+
+    ``ahead`` is set while a transaction waits for the reply behind its final dot, and another may
+    follow it: True when the reply has come, or never will. ``quick``: the last such reply came
+    soon. ``spoiled``: it is of no use to the next transaction. ``users`` are two at most.
+    """
 
     wire: Wire
     offers: Offers
@@ -56,6 +61,10 @@ class Connection:
     transactions: int = 0
     unfinished: bool = False
     idle_since: float = 0.0
+    ahead: asyncio.Future[bool] | None = None
+    quick: bool = False
+    spoiled: bool = False
+    users: int = 0
 
     @property
     def fresh(self) -> bool:

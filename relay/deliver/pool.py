@@ -1,20 +1,29 @@
 """The connections to one named upstream, never shared with another: not between credentials.
 
-It opens a connection for whoever finds none idle; how many are in use at once is its caller's to
-bound. A connection that went stale while idle is replaced without anybody noticing.
+Who finds none idle opens one, up to ``limits.connections``; from then on the next envelope goes
+right behind the final dot of another message, on a connection that is about to be free. A
+connection that went stale while idle is replaced without anybody noticing.
 """
 
 import asyncio
 import ssl
 import time
 from collections.abc import Collection, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Protocol
 
 from relay.config.schema import Timeouts, Upstream
 from relay.deliver import connection as connections
 from relay.deliver.connection import PLAIN_KIT, ConnectError, Connection, Kit
 from relay.deliver.transaction import Handover, Transaction
 from relay.model.result import Attempt
+
+
+class Turn(Protocol):
+    """The right to one of an upstream's connections, given by whoever shares them out."""
+
+    def pass_on(self) -> None:
+        """Somebody else may have it now; harmless when repeated."""
 
 
 class Pool:
@@ -30,10 +39,15 @@ class Pool:
         self._context_made = False
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
+        self._opening = 0
+        # Whose final reply is awaited, and nobody follows yet; in the order of their final dots.
+        self._followable: dict[Connection, None] = {}
+        self._waiting: list[asyncio.Future[None]] = []
         self._handovers = 0
         self._not_after: str | None = None
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._cut = False
 
     @property
     def upstream(self) -> Upstream:
@@ -53,37 +67,42 @@ class Pool:
         """Of the one that the server showed last, in Unix seconds."""
         return _unix_s(self._not_after) if self._not_after else None
 
-    async def hand_over(self, handover: Handover) -> Attempt:
-        """One attempt. Raises nothing but cancellation."""
+    async def hand_over(self, handover: Handover, turn: Turn | None = None) -> Attempt:
+        """One attempt. Raises nothing but cancellation. ``turn`` is passed on as soon as another
+        message may follow on the same connection."""
         self._handovers += 1
         try:
-            return await self._hand_over(handover)
+            return await self._hand_over(handover, turn)
         finally:
             self._handovers -= 1
 
-    async def _hand_over(self, handover: Handover) -> Attempt:
+    async def _hand_over(self, handover: Handover, turn: Turn | None) -> Attempt:
         started = time.monotonic()
         while True:
             try:
-                connection = self._take_idle() or await self._connect()
+                connection = await self._connection()
             except ConnectError as error:
                 troubles = (error.trouble,) * len(handover.recipients)
                 return Attempt(troubles, None, None, time.monotonic() - started)
             fresh = connection.fresh
-            transaction = Transaction(connection, handover, self._timeouts, self._rules)
+            sending_end = partial(self._let_follow, connection, turn)
+            transaction = Transaction(
+                connection, handover, self._timeouts, self._rules, sending_end
+            )
+            connection.users += 1
             self._in_use.add(connection)
             try:
                 results = await transaction.run()
             finally:
-                self._in_use.discard(connection)
-            usable = self._give_back(connection)
-            if usable or fresh or transaction.began:
+                sound = self._leave(connection)
+            if sound or fresh or transaction.began or self._cut:
                 duration_s = time.monotonic() - started
                 unchanged = handover.body_8bit and not connection.offers.eight_bit_mime
                 return Attempt(
                     results, connection.remote_mta, connection.tls, duration_s, unchanged
                 )
-            # It was closed while it lay idle, before it answered anything: no attempt at all.
+            # It was closed while it lay idle, or the message ahead stalled or broke it, before it
+            # answered anything: no attempt at all.
 
     def close(self) -> None:
         """Ends idle connections now, and those in use when they come back."""
@@ -96,8 +115,66 @@ class Pool:
 
     def abort(self) -> None:
         """Cuts what is under way: every transaction then has its results, known or unknown."""
+        self._cut = True
         for connection in list(self._in_use):
             connection.wire.abort()
+        self._wake()
+
+    async def _connection(self) -> Connection:
+        """Idle, or new, or about to be free; waits where there is none of these. Raises
+        ConnectError."""
+        while True:
+            connection = self._take_idle()
+            if connection:
+                return connection
+            if len(self._in_use) + self._opening < self._upstream.limits.connections or self._cut:
+                return await self._opened()
+            for connection in self._followable:
+                del self._followable[connection]
+                return connection
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def _let_follow(self, connection: Connection, turn: Turn | None) -> asyncio.Future[bool] | None:
+        """Its final dot leaves now. Another may follow where the server takes commands ahead and
+        answers quickly, and the connection will be kept."""
+        limit = self._upstream.limits.messages_per_connection
+        if turn is None or not connection.quick or not connection.offers.pipelining:
+            return None
+        if self._closed or connection.transactions >= limit:
+            return None
+        connection.ahead = asyncio.get_running_loop().create_future()
+        self._followable[connection] = None
+        turn.pass_on()
+        self._wake()
+        return connection.ahead
+
+    def _leave(self, connection: Connection) -> bool:
+        """After a transaction: whether the connection is still sound."""
+        sound = connection.wire.intact and not connection.spoiled
+        self._followable.pop(connection, None)
+        connection.users -= 1
+        if not connection.users:
+            self._in_use.discard(connection)
+            self._give_back(connection)
+        self._wake()
+        return sound
+
+    def _wake(self) -> None:
+        """Something has changed for those who found no connection: rare."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def _opened(self) -> Connection:
+        self._opening += 1
+        try:
+            return await self._connect()
+        finally:
+            self._opening -= 1
+            self._wake()
 
     async def _connect(self) -> Connection:
         if not self._context_made:
@@ -117,19 +194,15 @@ class Pool:
             connection.wire.close()
         return None
 
-    def _give_back(self, connection: Connection) -> bool:
-        """True where the connection is still sound."""
-        if not connection.wire.usable:
-            connection.wire.close()
-            return False
+    def _give_back(self, connection: Connection) -> None:
         limit = self._upstream.limits.messages_per_connection
-        if self._closed or connection.transactions >= limit:
+        worn = self._closed or connection.spoiled or connection.transactions >= limit
+        if worn or not connection.wire.usable:
             connection.wire.close()
-            return True
+            return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
         self._watch()
-        return True
 
     def _watch(self) -> None:
         if self._reaper is None and self._idle:

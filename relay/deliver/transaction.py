@@ -1,9 +1,12 @@
 """One transaction over one connection: MAIL, RCPT, DATA, content; one result for each recipient.
 
-Pipelined (RFC 2920) where the server offers it: the envelope is one write and one round trip. Only
-the reply behind the final dot makes a recipient relayed.
+Pipelined (RFC 2920) where the server offers it: the envelope is one write, and goes right behind
+the final dot of the transaction before it, so that a message costs one round trip. Only the reply
+behind its own final dot makes a recipient relayed.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +22,10 @@ from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Relayed, Result, Trouble
 
 _END = b".\r\n"
+# Whose final replies take longer is not followed: who comes next may be served sooner elsewhere.
+_QUICK_S = 1.0
+# Nor is one waited for that was quick before, and is not any more.
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,20 @@ class Handover:
 
 
 _NO_SMTPUTF8 = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.MESSAGE)
+_STALLED = Deferred(Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
 _NO_SMTPUTF8_HERE = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.RECIPIENT)
 
 
+class _Stalled(Exception):
+    """The transaction ahead has no reply yet, and nobody knows when it comes."""
+
+
 class Transaction:
-    """``run`` once. ``began`` tells whether the server has answered anything of it."""
+    """``run`` once. ``began`` tells whether the server has answered anything of it.
+
+    ``sending_end`` is called just before the final dot leaves. Where another transaction may follow
+    on the connection it returns a future, which is True once the reply has come, or never will.
+    """
 
     def __init__(
         self,
@@ -54,16 +70,19 @@ class Transaction:
         handover: Handover,
         timeouts: Timeouts,
         rules: Sequence[ReplyRule] = (),
+        sending_end: Callable[[], asyncio.Future[bool] | None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._wire = connection.wire
         self._handover = handover
         self._timeouts = timeouts
         self._rules = rules
+        self._sending_end = sending_end
         self._phase = Phase.MAIL
         # By position: who is asked for, and who of them was refused.
         self._asked = list(range(len(handover.recipients)))
         self._refused: dict[int, Result] = {}
+        self._passed: asyncio.Future[bool] | None = None
         self.began = False
 
     async def run(self) -> tuple[Result, ...]:
@@ -74,6 +93,8 @@ class Transaction:
             return self._for_all(unfit or _NO_SMTPUTF8)
         try:
             return self._for_all(await self._hand_over())
+        except _Stalled:
+            return self._for_all(_STALLED)
         except DismissedError as dismissed:
             self._wire.abort()
             return self._for_all(self._meaning(self._phase, dismissed.reply))
@@ -85,8 +106,12 @@ class Transaction:
             self._wire.abort()
             return self._for_all(classify.of_exception(self._phase, error))
         except BaseException:
-            self._wire.abort()
+            if not self._connection.spoiled:
+                self._wire.abort()
             raise
+        finally:
+            if self._passed:
+                _resolve(self._passed, True)
 
     def _for_all(self, result: Result) -> tuple[Result, ...]:
         """Each recipient's own refusal, or what holds for the others."""
@@ -110,20 +135,37 @@ class Transaction:
 
     async def _hand_over(self) -> Result:
         """What holds for every recipient that was not refused on its own."""
-        if self._connection.unfinished:
+        connection = self._connection
+        ahead, connection.ahead = connection.ahead, None
+        if connection.unfinished:
             self._wire.send(b"RSET\r\n", replies=1)
             await self._reply()
-        self._connection.transactions += 1
-        self._connection.unfinished = True
+        connection.transactions += 1
+        connection.unfinished = True
         envelope = [self._mail(), *self._rcpts()]
-        if self._connection.offers.pipelining:
+        if connection.offers.pipelining:
             self._wire.send(b"".join([*envelope, b"DATA\r\n"]), replies=len(envelope) + 1)
+            if ahead and not ahead.done():
+                await self._let_pass(ahead)
             trouble = await self._replies_to_envelope()
         else:
             trouble = await self._envelope_step_by_step(envelope)
         if trouble:
             return trouble
         return await self._content()
+
+    async def _let_pass(self, ahead: asyncio.Future[bool]) -> None:
+        """Until the replies are ours. Raises _Stalled where that takes too long: then this one goes
+        elsewhere, and the connection, to which our envelope has gone, ends with the one ahead."""
+        self._connection.spoiled = True
+        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, _resolve, ahead, False)
+        try:
+            passed = await ahead
+        finally:
+            timer.cancel()
+        if not passed:
+            raise _Stalled
+        self._connection.spoiled = False
 
     def _mail(self) -> bytes:
         handover, offers = self._handover, self._connection.offers
@@ -199,10 +241,14 @@ class Transaction:
                 self._wire.send(last, replies=0)
                 await self._wire.drained(self._timeouts.reply)
             last = piece
-        self._wire.send(last + _END, replies=1)
+        self._passed = self._sending_end()
+        # With the envelope that follows, if it does.
+        self._wire.send(last + _END, replies=1, more=self._passed is not None)
         self._phase = Phase.AFTER_DOT
-        reply = await self._wire.reply(self._timeouts.data_reply)
         self._connection.unfinished = False
+        asked_at = time.monotonic()
+        reply = await self._wire.reply(self._timeouts.data_reply)
+        self._connection.quick = time.monotonic() - asked_at < _QUICK_S
         if reply.code // 100 == 2:
             return Relayed(reply)
         return self._meaning(Phase.AFTER_DOT, reply)
@@ -220,3 +266,8 @@ class Transaction:
             raise DismissedError(reply)
         self.began = True
         return reply
+
+
+def _resolve(passed: asyncio.Future[bool], value: bool) -> None:
+    if not passed.done():
+        passed.set_result(value)

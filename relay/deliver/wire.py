@@ -33,6 +33,8 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         self._buffer = b""
         self._lines: list[str] = []
+        self._unsent: list[bytes] = []
+        self._asking = 0
         self._expected = 0
         self._replies: deque[Reply] = deque()
         self._reply_waiter: asyncio.Future[None] | None = None
@@ -43,20 +45,31 @@ class Wire(asyncio.Protocol):
         transport.set_protocol(self)
 
     @property
+    def intact(self) -> bool:
+        """Nothing has broken."""
+        return self._error is None and not self._transport.is_closing()
+
+    @property
     def usable(self) -> bool:
         """Nothing has broken, nothing is owed: the next transaction may begin."""
-        return self._error is None and not self._expected and not self._transport.is_closing()
+        return self.intact and not self._expected and not self._asking
 
-    def send(self, octets: bytes, *, replies: int) -> None:
-        """Write, and expect that many replies from here on."""
+    def send(self, octets: bytes, *, replies: int, more: bool = False) -> None:
+        """Write, and expect that many replies from then on. ``more``: what is sent until the next
+        turn of the loop leaves with it, by one system call."""
         if self._error:
             raise self._error
-        self._expected += replies
-        self._transport.write(octets)
+        self._asking += replies
+        self._unsent.append(octets)
+        if not more:
+            self._flush()
+        elif len(self._unsent) == 1:
+            self._loop.call_soon(self._flush)
 
     async def drained(self, timeout: float) -> None:
         """Returns when the transport wants more octets. Raises TimeoutError where the server has
         read nothing for so long."""
+        self._flush()
         if self._error:
             raise self._error
         if self._writable:
@@ -77,8 +90,7 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         """Politely if the server is in a state to hear it, at once in any case."""
         if self.usable:
-            self._transport.write(b"QUIT\r\n")
-            self._expected += 1
+            self.send(b"QUIT\r\n", replies=1)
         self._fail(ConnectionResetError("closed by us"))
         self._transport.close()
 
@@ -116,6 +128,14 @@ class Wire(asyncio.Protocol):
         if self._writable and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._error is None:
+            # Not before: what the server has said until now answers none of it.
+            self._expected += self._asking
+            self._asking = 0
+            self._transport.writelines(unsent)
 
     # -- replies
 

@@ -14,7 +14,7 @@ import structlog
 from relay.dispatch.acknowledgement import Acknowledgement
 from relay.dispatch.gate import Closed, Gate
 from relay.dispatch.handover import Packer
-from relay.dispatch.lane import HIGH_PRIORITY
+from relay.dispatch.lane import HIGH_PRIORITY, Turn
 from relay.dispatch.lanes import Lanes
 from relay.dispatch.outcome import Outcome, Trial
 from relay.dispatch.pauses import Ticket
@@ -188,7 +188,8 @@ class MessageAttempt:
         if closed:
             return closed
         lane = self._means.lanes[route.upstream]
-        if not await lane.acquire(tenant, self._trial.message.priority):
+        turn = await lane.acquire(tenant, self._trial.message.priority)
+        if turn is None:
             return None
         try:
             may_go = await gate.wait(lane, len(route.recipients))
@@ -204,19 +205,19 @@ class MessageAttempt:
             if not isinstance(leave, Ticket):
                 return leave
             with self._situation.under_way.handover():
-                outcome = await self._tried(route, gate, leave)
+                outcome = await self._tried(route, gate, leave, turn)
         finally:
-            lane.release()
+            turn.pass_on()
         spent = gate.spent(len(route.recipients)) if outcome.attempt.remote_mta else ()
         await self._settler.settle(tenant, outcome, spent)
         return None
 
-    async def _tried(self, route: Route, gate: Gate, ticket: Ticket) -> Outcome:
+    async def _tried(self, route: Route, gate: Gate, ticket: Ticket, turn: Turn) -> Outcome:
         message, recipients = self._trial.message, route.recipients
         gate.spend(len(recipients))
         attempt = None
         try:
-            attempt = await self._means.packer.hand_over(message, route, recipients)
+            attempt = await self._means.packer.hand_over(message, route, recipients, turn)
         finally:
             if attempt is None or attempt.remote_mta is None:
                 gate.spend(-len(recipients))

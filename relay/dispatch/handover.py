@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from relay.config.schema import Upstream
-from relay.deliver.pool import Pool
+from relay.deliver.pool import Pool, Turn
 from relay.deliver.transaction import Handover
 from relay.model import header as headers
 from relay.model.budget import Budget
@@ -39,7 +39,11 @@ class Packer:
         self._budget = budget
 
     async def hand_over(
-        self, message: Message, route: Route, recipients: tuple[Recipient, ...]
+        self,
+        message: Message,
+        route: Route,
+        recipients: tuple[Recipient, ...],
+        turn: Turn | None = None,
     ) -> Attempt:
         """Content that lies in the store is read before the upstream is asked for anything. Raises
         StoreError where it can't be."""
@@ -48,12 +52,12 @@ class Packer:
         pool = self._deliverer[route.upstream]
         content = message.content
         if content.chunks is not None or content.spool is not None:
-            return await self._deliver(message, route, recipients, pool)
+            return await self._deliver(message, route, recipients, pool, turn)
         await self._budget.take(content.size)
         try:
             chunks = [piece async for piece in self._queue.read(message.queue_id, content)]
             message = replace(message, content=replace(content, chunks=tuple(chunks)))
-            return await self._deliver(message, route, recipients, pool)
+            return await self._deliver(message, route, recipients, pool, turn)
         finally:
             self._budget.give(content.size)
 
@@ -67,7 +71,12 @@ class Packer:
         return head[: message.content.header_size]
 
     async def _deliver(
-        self, message: Message, route: Route, recipients: tuple[Recipient, ...], pool: Pool
+        self,
+        message: Message,
+        route: Route,
+        recipients: tuple[Recipient, ...],
+        pool: Pool,
+        turn: Turn | None,
     ) -> Attempt:
         upstream = pool.upstream
         sender = reverse_path_under(route.identity, message.reverse_path)
@@ -82,7 +91,7 @@ class Packer:
             smtputf8=message.smtputf8,
             content=partial(self._octets, message, route, edits),
         )
-        return await pool.hand_over(handover)
+        return await pool.hand_over(handover, turn)
 
     async def _octets(self, message: Message, route: Route, edits: bytes) -> AsyncIterator[bytes]:
         """The content in wire form, its header section as it leaves."""

@@ -27,8 +27,22 @@ class _Waiter:
     turn: asyncio.Future[bool] = field(compare=False)
 
 
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One's turn in a lane, until it is passed on."""
+
+    _lane: "Lane"
+    _held: bool = True
+
+    def pass_on(self) -> None:
+        """To the first in line; harmless when repeated."""
+        if self._held:
+            self._held = False
+            self._lane.release()
+
+
 class Lane:
-    """``acquire`` a turn before a handover, ``release`` it after; ``enter`` it with each message
+    """``acquire`` a turn before a handover, ``pass_on`` that after; ``enter`` it with each message
     that is taken into memory for it, ``leave`` it after.
 
     ``behind`` are the tenants of whose mail the store may hold more, which must not be overtaken
@@ -71,18 +85,18 @@ class Lane:
         """Time to claim more for it."""
         return self.members * 2 <= self._most_in_line
 
-    async def acquire(self, tenant: str, priority: int) -> bool:
-        """True when it is one's turn; False where one is sent home instead, to ask anew."""
+    async def acquire(self, tenant: str, priority: int) -> Turn | None:
+        """When it is one's turn; None where one is sent home instead, to ask anew."""
         if self._closed:
-            return False
+            return None
         if self._free > 0:
             self._free -= 1
-            return True
+            return Turn(self)
         tag = self._last_tag[tenant] = max(self._now, self._last_tag.get(tenant, 0)) + 1
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._line, _Waiter(priority, tag, next(self._order), turn))
         try:
-            return await turn
+            return Turn(self) if await turn else None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.release()

@@ -60,12 +60,12 @@ async def test_an_error_on_one_way_does_not_cut_another_behind_its_dot(
     """What the pilot had taken was forgotten, and sent again without a flag."""
     whole, failed = Packer.hand_over, []
 
-    async def failing(self: Packer, message: Any, route: Any, recipients: Any) -> Any:
+    async def failing(self: Packer, message: Any, route: Any, *more: Any) -> Any:
         if route.upstream == "up" and not failed:
             failed.append(route)
             await asyncio.sleep(0.2)
             raise StoreError("disk I/O error")
-        return await whole(self, message, route, recipients)
+        return await whole(self, message, route, *more)
 
     monkeypatch.setattr(Packer, "hand_over", failing)
     async with Upstream() as own, Upstream(script={"dot": [Slowly(0.6)]}) as pilot:

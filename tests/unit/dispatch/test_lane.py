@@ -75,7 +75,8 @@ async def test_those_sent_home_ask_anew_and_those_under_way_go_on() -> None:
     delayed = asyncio.create_task(lane.delay(60))
     await asyncio.sleep(0)
     lane.send_home()
-    assert await asyncio.gather(*waiting, delayed) == [False] * 4
+    assert await asyncio.gather(*waiting) == [None] * 3
+    assert await delayed is False
     lane.release()
     assert await lane.acquire("a", 1)
     assert await lane.delay(0.001)
@@ -86,7 +87,9 @@ async def test_a_closed_lane_has_no_turns() -> None:
     waiting = [asyncio.create_task(lane.acquire("a", 1)) for _ in range(2)]
     await asyncio.sleep(0)
     lane.close()
-    assert await asyncio.gather(*waiting) == [True, False]
+    had, sent_home = await asyncio.gather(*waiting)
+    assert had
+    assert sent_home is None
     assert not await lane.acquire("a", 0)
     assert not await lane.delay(60)
     lane.release()
