@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from relay.sendmail.addresses import with_domain
-from relay.sendmail.errors import EX_DATAERR, EX_IOERR, SendError
+from relay.sendmail.errors import EX_DATAERR, EX_IOERR, EX_UNAVAILABLE, SendError
 from relay.sendmail.listener import Session, connect
 from relay.sendmail.mail import Input, Mail
 from relay.sendmail.options import HELP, Options
@@ -23,7 +23,7 @@ _BLOCK_BYTES = 64 * 1024
 def main() -> int:
     """Exit status by sysexits.h; a failure is told in one line on standard error."""
     try:
-        options = Options(sys.argv[1:])
+        options = Options(sys.argv[1:], _NAMES.get(os.path.basename(sys.argv[0]), "m"))
         return _MODES[options.mode](options)
     except SendError as error:
         print(f"relay-sendmail: {error}", file=sys.stderr)
@@ -70,6 +70,16 @@ def _nothing_to_do(_: Options) -> int:
     return 0
 
 
+def _list_queue(_: Options) -> int:
+    """The store is the verbs' matter: ``relay``, which is installed beside this program."""
+    relay = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "relay")
+    try:
+        os.execv(relay, ("relay", "queue", "list"))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        text = f"ask `relay queue list` what waits; {relay}: {error.strerror}"
+        raise SendError(EX_UNAVAILABLE, text) from None
+
+
 def _help(_: Options) -> int:
     print(HELP)
     return 0
@@ -80,5 +90,9 @@ _MODES: dict[str, Callable[[Options], int]] = {
     "s": _speak_smtp,
     "i": _nothing_to_do,  # newaliases: the relay reads its aliases by itself
     "q": _nothing_to_do,  # the relay runs its queue by itself
+    "p": _list_queue,
     "help": _help,
 }
+
+# Links to this program, as other programs expect them.
+_NAMES = {"mailq": "p", "newaliases": "i"}

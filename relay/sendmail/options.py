@@ -13,6 +13,7 @@ usage: relay-sendmail [-t] [-i] [-f SENDER] [-F NAME] [RECIPIENT...] < message
   -f SENDER  the sender of the envelope; <> for none
   -F NAME    the name to show where the message has no From
   -bs        speak SMTP on standard input and output
+  -bp        what waits (relay queue list); so, too, under the name mailq
 RELAY_SENDMAIL_SERVER=HOST:PORT says where the relay listens; localhost:25 if unset.
 The other options of sendmail are accepted and change nothing."""
 
@@ -24,8 +25,8 @@ class Options:
     _WITH_VALUE_IF_ATTACHED = "dq"
     _IGNORED = "GUmnvx" + "ABCLNORVXdehop"
 
-    def __init__(self, arguments: list[str]) -> None:
-        self.mode = "m"
+    def __init__(self, arguments: list[str], mode: str = "m") -> None:
+        self.mode = mode
         self.recipients_from_header = False
         self.dot_ends = True
         self.sender = user()
@@ -77,9 +78,7 @@ class Options:
             raise SendError(EX_USAGE, f"unknown option -{letter} (see --help)")
 
     def _take_mode(self, value: str) -> None:
-        if value == "p":
-            raise SendError(EX_USAGE, "-bp: ask `relay queue list` what waits")
-        if value not in ("m", "s", "i"):
+        if value not in ("m", "s", "i", "p"):
             raise SendError(EX_USAGE, f"-b{value}: not here; `relay` does the rest (see --help)")
         self.mode = value
 

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("RELAY_TESTS_CACHE", "/var/tmp/relay-tests"))
 
 _SUITE, _PYTHON = "bookworm", "3.11"
-_PACKAGES = ("systemd", "systemd-sysv", "python3", "python3-venv", "make")
+_PACKAGES = ("systemd", "systemd-sysv", "python3", "python3-venv", "make", "ca-certificates")
 _GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
 # As in build-system.requires; pip fetches it for itself when it builds.
 _BUILD = ("setuptools>=77",)
@@ -54,6 +54,17 @@ def debian_with_source(folder: Path) -> Path:
 def within(root: Path, *command: str) -> str:
     """Run a command in a root file system that is not booted; its output."""
     return _run("chroot", str(root), *command, environment=STANDARD | OFFLINE)
+
+
+def packed(archive: Path) -> Path:
+    """The root file system as an archive, without what is there to spare ``make install`` its time;
+    returns the folder of the wheels."""
+    need_root()
+    need("debootstrap")
+    left_out = [f"--exclude=.{path}" for path in ("/opt/relay", _WHEELS, "/proc/*", "/sys/*")]
+    base = _base()
+    _run("tar", "--create", f"--file={archive}", f"--directory={base}", *left_out, ".")
+    return base / _WHEELS.lstrip("/")
 
 
 def _base() -> Path:

@@ -255,7 +255,6 @@ def test_a_server_that_cannot_be_is_a_matter_of_configuration():
         ([], 64),
         (["-f"], 64),
         (["-bd"], 64),
-        (["-bp"], 64),
         (["-y", "a@x.example"], 64),
         (["-f", "a@x.example, b@x.example", "c@x.example"], 64),
         (["a@x.example\r\nDATA"], 65),
@@ -281,6 +280,39 @@ def test_newaliases_and_the_queue_run_have_nothing_to_do(sendmail, listener):
     assert sendmail("-bi").returncode == 0
     assert sendmail("-q15m").returncode == 0
     assert listener.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("mailq", []), ("mailq", ["-v"]), ("sendmail", ["-bp"])]
+)
+def test_what_waits_is_told_by_the_relay_beside_it(tmp_path, name, arguments):
+    """By the links that the Debian package has."""
+    program = tmp_path / "bin/relay-sendmail"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom relay.sendmail import main\nsys.exit(main())\n"
+    )
+    relay = tmp_path / "bin/relay"
+    relay.write_text('#!/bin/sh\necho "$0 $*"\n')
+    for file in (program, relay):
+        file.chmod(0o755)
+    link = tmp_path / name
+    link.symlink_to(program)
+    done = subprocess.run([link, *arguments], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, f"{relay} queue list\n")
+
+
+def test_newaliases_by_its_name_has_nothing_to_do(tmp_path):
+    link = tmp_path / "newaliases"
+    link.symlink_to(Path(sys.executable).with_name("relay-sendmail"))
+    done = subprocess.run([link], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_without_a_relay_beside_it_the_verb_is_named(sendmail):
+    done = sendmail("-bp")
+    assert done.returncode == 69
+    assert b"relay queue list" in done.stderr
 
 
 def test_help(sendmail):

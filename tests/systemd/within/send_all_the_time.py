@@ -1,6 +1,7 @@
 """send_all_the_time.py FILE: eight clients, a connection for each message, until FILE is there (or
 a minute has passed, for a test that has failed); then the subjects of what was taken, one a line.
-Anything but a 250 is told and fails.
+Anything but a 250 is told and fails. By the variables CLIENTS and PAUSE_S there are fewer of them,
+and pauses between.
 """
 
 import os
@@ -9,7 +10,8 @@ import sys
 import threading
 import time
 
-_CLIENTS = 8
+_CLIENTS = int(os.environ.get("CLIENTS", "8"))
+_PAUSE_S = float(os.environ.get("PAUSE_S", "0"))
 _LONGEST_S = 60.0
 port = int(os.environ.get("PORT", "25"))
 taken: list[str] = []
@@ -29,6 +31,7 @@ def send(client: int) -> None:
                 taken.append(subject)
         except (OSError, smtplib.SMTPException) as error:
             refused.append(f"{subject}: {error!r}")
+        time.sleep(_PAUSE_S)
 
 
 threads = [threading.Thread(target=send, args=(client,)) for client in range(_CLIENTS)]
