@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -34,7 +36,6 @@ from relay.queue.sqlite.store import SqliteStore
 from relay.record import journal
 from relay.record.audit import json_line
 from relay.record.mirror import Mirror
-from relay.record.reading import Prettifier, wants_colours
 from relay.reload import Parts, Reloader
 from relay.route.plan import Snapshot
 from relay.route.tenancy import Tenancy
@@ -43,6 +44,7 @@ from relay.service.pulse import Pulse, Sent, status_line
 from relay.service.sockets import inherited
 
 if TYPE_CHECKING:
+    from relay.record.reading import Prettifier
     from relay.web.counters import Counters
     from relay.web.server import Server
 
@@ -64,11 +66,13 @@ class App:
         self,
         config: Config,
         store_path: Path,
+        store_opened: Future[tuple[int, set[str]]] | None = None,
         reload_asked: Sequence[int] = (),
         manager: Manager | None = None,
         sockets: Sequence[socket] = (),
     ) -> None:
         self._config = config
+        self._store_opened = store_opened
         self._manager = manager or Manager()
         self._sockets = sockets
         self._reload_asked = reload_asked
@@ -81,12 +85,24 @@ class App:
 
     async def run(self) -> None:
         """Raises StoreError or OSError where it can't start; it has told nobody 250 then."""
+        relay = await self._built()
+        try:
+            await self._start(relay)
+            await self._stop.wait()
+            relay.store.tell(events.relay_stopping(self._stop_reason))
+        finally:
+            await self._drain(relay)
+            await self._close(relay)
+
+    async def _built(self) -> "_Relay":
         config = self._config
         mirror = Mirror(sys.stdout.fileno(), _prettifier())
         # keep it
         sent, counters = Sent(), _counters(config)
         committed = _mirrored(mirror, sent, counters)
-        store = SqliteStore(self._store_path, render=json_line, committed=committed)
+        store = SqliteStore(
+            self._store_path, render=json_line, committed=committed, begun=self._store_opened
+        )
         recovered = await store.open()
         # choose
         tenancy = Tenancy(config.tenants.values(), has_default=config.default is not None)
@@ -104,59 +120,50 @@ class App:
         acceptance = Acceptance(config, keeper, tenancy, store, budget, self._sockets)
         # take another configuration
         parts = Parts(store, deliverer, herald, dispatcher, keeper, acceptance, budget)
-        reloader = Reloader(config, parts)
+        return _Relay(store, mirror, sent, counters, parts, Reloader(config, parts), recovered)
 
-        besides = [
-            asyncio.create_task(self._keep_house(store, reloader)),
-            asyncio.create_task(herald.run()),
-            asyncio.create_task(self._pulse(store, dispatcher, sent).run()),
-        ]
-        http: Server | None = None
-        try:
-            herald.wake = dispatcher.wake
-            dispatcher.situation.reload_asked = reloader.ask
-            # Before anybody is told that we are there, who may tell us to go.
-            for number in _STOP_SIGNALS:
-                self._on_signal(number, self.stop, number.name)
-            self._on_signal(signal.SIGHUP, reloader.ask, None, "config")
-            if self._reload_asked:
-                reloader.ask(None, "config")
-            await dispatcher.start()
-            if counters:
-                http = await self._show(counters, store, mirror, parts, reloader)
-            listeners = await acceptance.start()
-            self._accepting = True
-            reloader.reloading = self._manager.reloading
-            besides.append(asyncio.create_task(reloader.run()))
-            self._tell_started(store, listeners, recovered)
-            await self._stop.wait()
-            store.tell(events.relay_stopping(self._stop_reason))
-        finally:
-            self._manager.tell_stopping()
-            self._hurry = partial(_hurry, acceptance, deliverer)
-            drain_s = reloader.config.timeouts.drain
-            await acceptance.stop(0 if self._hurried else drain_s)
-            await dispatcher.stop(0 if self._hurried else drain_s)
-            deliverer.close()
-            for task in besides:
-                task.cancel()
-            if http:
-                await http.stop()
-            store.tell(events.relay_stopped(store.usage.messages))
-            await store.close()
-            mirror.close()
-            for number in (*_STOP_SIGNALS, signal.SIGHUP):
-                asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    async def _start(self, relay: "_Relay") -> None:
+        parts, reloader = relay.parts, relay.reloader
+        relay.goes_on_with(self._keep_house(relay.store, reloader))
+        relay.goes_on_with(parts.herald.run())
+        relay.goes_on_with(self._pulse(relay.store, parts.dispatcher, relay.sent).run())
+        parts.herald.wake = parts.dispatcher.wake
+        parts.dispatcher.situation.reload_asked = reloader.ask
+        # Before anybody is told that we are there, who may tell us to go.
+        self._heed_signals(reloader)
+        if self._reload_asked:
+            reloader.ask(None, "config")
+        await parts.dispatcher.start()
+        if relay.counters:
+            relay.http = await self._show(relay, relay.counters)
+        listeners = await parts.acceptance.start()
+        self._accepting = True
+        reloader.reloading = self._manager.reloading
+        relay.goes_on_with(reloader.run())
+        self._tell_started(relay.store, listeners, relay.recovered)
 
-    async def _show(
-        self,
-        counters: "Counters",
-        store: SqliteStore,
-        mirror: Mirror,
-        parts: Parts,
-        reloader: Reloader,
-    ) -> "Server | None":
+    async def _drain(self, relay: "_Relay") -> None:
+        """What is under way may end; nothing new begins."""
+        self._manager.tell_stopping()
+        parts, drain_s = relay.parts, relay.reloader.config.timeouts.drain
+        self._hurry = partial(_hurry, parts.acceptance, parts.deliverer)
+        await parts.acceptance.stop(0 if self._hurried else drain_s)
+        await parts.dispatcher.stop(0 if self._hurried else drain_s)
+        parts.deliverer.close()
+
+    async def _close(self, relay: "_Relay") -> None:
+        for task in relay.besides:
+            task.cancel()
+        if relay.http:
+            await relay.http.stop()
+        relay.store.tell(events.relay_stopped(relay.store.usage.messages))
+        await relay.store.close()
+        relay.mirror.close()
+        for number in (*_STOP_SIGNALS, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def _show(self, relay: "_Relay", counters: "Counters") -> "Server | None":
         """How it is, over HTTP. Raises OSError where it can't listen."""
         http = self._config.http
         if http is None:
@@ -165,11 +172,12 @@ class App:
         from relay.web.server import Server
 
         def config_now() -> Config:
-            return reloader.config
+            return relay.reloader.config
 
         counters.config_now = config_now
+        parts = relay.parts
         observed = Observation(
-            config_now, self._why_closed, self._store_path, store, mirror,
+            config_now, self._why_closed, self._store_path, relay.store, relay.mirror,
             parts.deliverer, parts.dispatcher, parts.keeper,
         )  # fmt: skip
         server = Server(http, observed, counters)
@@ -191,9 +199,13 @@ class App:
         # What is alive now lives on: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
 
-    def _on_signal(self, number: signal.Signals, call: Callable[..., None], *given: Any) -> None:
-        asyncio.get_running_loop().add_signal_handler(number, call, *given)
+    def _heed_signals(self, reloader: Reloader) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self.stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, reloader.ask, None, "config")
 
     def stop(self, reason: str) -> None:
         """Ask it to stop; ``run`` returns when it has. Asked again, it waits for nobody."""
@@ -228,16 +240,39 @@ class App:
             await asyncio.sleep(_PURGE_EVERY_S)
 
 
-def serve(config: Config, store_path: Path, reload_asked: Sequence[int] = ()) -> None:
-    """Run in the foreground until told to stop. ``reload_asked`` is filled by a SIGHUP that comes
-    before the relay can take it."""
+@dataclass(slots=True)
+class _Relay:
+    """A relay that is built; ``besides`` goes on beside the mail, ``http`` shows how it is."""
+
+    store: SqliteStore
+    mirror: Mirror
+    sent: Sent
+    counters: "Counters | None"
+    parts: Parts
+    reloader: Reloader
+    recovered: int
+    besides: list[asyncio.Task[None]] = field(default_factory=list)
+    http: "Server | None" = None
+
+    def goes_on_with(self, work: Coroutine[Any, Any, None]) -> None:
+        self.besides.append(asyncio.create_task(work))
+
+
+def serve(
+    config: Config,
+    store_path: Path,
+    store_opened: Future[tuple[int, set[str]]],
+    reload_asked: Sequence[int] = (),
+) -> None:
+    """Run in the foreground until told to stop. The store at ``store_path`` is being opened;
+    ``reload_asked`` is filled by a SIGHUP that comes before the relay can take it."""
     import uvloop
 
     manager, sockets = Manager.of(os.environ), inherited(os.environ)
-    os.umask(0o007)  # the store is for its user and group, whatever the service manager says
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(App(config, store_path, reload_asked, manager, sockets).run())
+        app = App(config, store_path, store_opened, reload_asked, manager, sockets)
+        uvloop.run(app.run())
 
 
 def _hurry(acceptance: Acceptance, deliverer: Deliverer) -> None:
@@ -245,8 +280,13 @@ def _hurry(acceptance: Acceptance, deliverer: Deliverer) -> None:
     deliverer.abort()
 
 
-def _prettifier() -> Prettifier | None:
-    return Prettifier(colors=wants_colours(sys.stdout)) if sys.stdout.isatty() else None
+def _prettifier() -> "Prettifier | None":
+    """Only where a person watches: a service needs none."""
+    if not sys.stdout.isatty():
+        return None
+    from relay.record.reading import Prettifier, wants_colours
+
+    return Prettifier(colors=wants_colours(sys.stdout))
 
 
 def _counters(config: Config) -> "Counters | None":

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ from relay.dispatch.keeper import Keeper
 from relay.model import events
 from relay.model.budget import Budget
 from relay.model.ports import Store, StoreError
+from relay.model.value import value_class
 from relay.route.tenancy import Tenancy
 
 diagnostics = structlog.get_logger("relay")
@@ -40,7 +41,7 @@ class RejectedError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Parts:
     """Of a running relay, as far as they follow the configuration."""
 
@@ -53,7 +54,7 @@ class Parts:
     budget: Budget
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Request:
     """``number`` is None where it came by SIGHUP."""
 

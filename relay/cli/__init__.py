@@ -9,20 +9,20 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from relay import __version__
 from relay.cli.access import Trouble
-from relay.cli.shell.verbs import Verbs
+
+if TYPE_CHECKING:
+    import typer
 
 # One file or package each, in the order of --help. Only the one that is asked for is read: all of
 # them take longer than most verbs.
-_FILES = ("serve", "reload", "demo", "check", "test", "doctor", "drill", "route", "status", "queue",
-          "dead", "tenant", "upstream", "suppress", "audit", "providers", "config", "completion",
-          "secret")  # fmt: skip
+_FILES = ("serve", "reload", "demo", "check", "test", "doctor", "drill", "route", "status",
+          "health", "queue", "dead", "tenant", "upstream", "suppress", "audit", "providers",
+          "config", "completion", "secret")  # fmt: skip
 _ELSEWHERE = {"completion": "shell.completion"}
+_INTERRUPTED = 130  # as shells say it of SIGINT
 _GROUPS = frozenset({"queue", "dead", "tenant", "upstream", "suppress", "config", "secret"})
 
 
@@ -33,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
+        if _is_plain_serve(words):
+            _serve(words)
         program(_verb_in(words))(words, prog_name="relay")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     except Trouble as trouble:
         _complain(str(trouble))
     except OSError as error:
@@ -44,8 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _flush()
 
 
-def program(verb: str | None = None) -> typer.Typer:
+def _is_plain_serve(words: Sequence[str]) -> bool:
+    """As a service manager has it: there is nothing to parse, and what parses would be an eighth of
+    the time until the relay is ready."""
+    return words[-1:] == ["serve"] and (len(words) == 1 or words[:-2] == ["--config"])
+
+
+def _serve(words: Sequence[str]) -> NoReturn:
+    from relay.cli import serving
+
+    sys.exit(serving.serve(words[-2] if len(words) == 3 else None))
+
+
+def program(verb: str | None = None) -> "typer.Typer":
     """All that there is, or no more than what ``verb`` needs, where that is one."""
+    import typer
+
+    from relay.cli.shell.root import relay
+    from relay.cli.shell.verbs import Verbs
+
     app = typer.Typer(
         cls=Verbs,
         no_args_is_help=True,
@@ -70,31 +91,6 @@ def _verb_in(words: Iterable[str]) -> str | None:
         elif not word.startswith("-"):
             return word
     return None
-
-
-def _show_version(asked: bool) -> None:
-    if asked:
-        print(f"relay {__version__}")
-        raise typer.Exit
-
-
-def relay(
-    context: typer.Context,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The configuration. Default: $RELAY_CONFIG, then /etc/relay/config.yaml, "
-            "then ./config.yaml.",
-        ),
-    ] = None,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
-    ] = False,
-) -> None:
-    """A local SMTP relay: takes mail on localhost, keeps it, hands it to each tenant's upstream."""
-    context.obj = config
 
 
 def _complain(text: str) -> NoReturn:

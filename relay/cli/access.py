@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
 if TYPE_CHECKING:
+    import typer
+
     from relay.config.schema import Config
     from relay.model.events import Event
     from relay.model.ports import Orders
@@ -28,15 +28,7 @@ class Trouble(Exception):
     """The thing asked about is wrong, status 1; the text is for whoever asked."""
 
 
-def config_file(context: typer.Context) -> Path | None:
-    """For ``serve``, whose variables are its own: --config, or where a configuration is looked for;
-    None where there is no file."""
-    from relay.config import find_config_file
-
-    return find_config_file(context.obj, os.environ)
-
-
-def configuration(context: typer.Context) -> "Config":
+def configuration(context: "typer.Context") -> "Config":
     """All that is wrong with it is told, and ends the verb with status 78."""
     from relay.config import load
 
@@ -44,7 +36,7 @@ def configuration(context: typer.Context) -> "Config":
         return load(*sources(context))
 
 
-def sources(context: typer.Context) -> tuple[Path | None, Mapping[str, str]]:
+def sources(context: "typer.Context") -> tuple[Path | None, Mapping[str, str]]:
     """The file and the variables, the service's own among them, that ``configuration`` is of."""
     from relay.config.location import environ_of_verbs, find_config_file
 
@@ -55,6 +47,8 @@ def sources(context: typer.Context) -> tuple[Path | None, Mapping[str, str]]:
 @contextmanager
 def problems_told() -> Iterator[None]:
     """All that is wrong with a configuration is told, and ends the verb with status 78."""
+    import typer
+
     from relay.config import ConfigError
 
     try:
@@ -90,7 +84,7 @@ def put_on_record(config: "Config", events: "Sequence[Event]") -> None:
         with store(config) as administration:
             administration.tell(*events)
     except Trouble as trouble:
-        typer.echo(f"relay: not on record: {trouble}", err=True)
+        print(f"relay: not on record: {trouble}", file=sys.stderr)
 
 
 def _line(event: "Event") -> bytes:

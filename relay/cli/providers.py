@@ -1,6 +1,7 @@
 """``relay providers``: what the presets know of each provider."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,7 +118,7 @@ def _row(provider: "Provider") -> dict[str, Any]:
         ],
         "username": provider.username,
         "username_form": provider.username_form or None,
-        "limits": {key: getattr(limits, key) for key in limits.__slots__},
+        "limits": asdict(limits),
         "regions": provider.regions,
         "notes": provider.notes,
         "sources": provider.sources,

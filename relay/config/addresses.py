@@ -4,9 +4,10 @@ Every function raises ValueError with a sentence for the person who wrote the te
 """
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
+
+from relay.model.value import value_class
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
@@ -20,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _DEVIATIONS = frozenset("ßς\u200c\u200d")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Mailbox:
     """``address`` has its domain in A-label form; ``display_name`` is "" where there is none."""
 
@@ -37,7 +38,7 @@ class Mailbox:
         return f"{name} <{self.address}>"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ListenAddress:
     """``host`` is an IP address without brackets."""
 

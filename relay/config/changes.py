@@ -4,11 +4,11 @@ Secrets count by what they are, not by where they are kept: a file that was rota
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from relay.config.schema import Config, Secret, SecretError
 from relay.config.secret_settings import secrets_of
+from relay.model.value import value_class
 
 # What a running relay has bound and opened. A listener's auth follows from clients.users, too, so
 # that it may change.
@@ -16,7 +16,7 @@ _FIXED = ("listen", "store", "http")
 _APART = ("tenants", "upstreams", "source", "places", *_FIXED)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Difference:
     """Names, in alphabetical order."""
 
@@ -28,7 +28,7 @@ class Difference:
         return bool(self.added or self.removed or self.changed)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Changes:
     """``sections`` are the other keys of the top level that differ. ``fixed`` are those that a
     running relay can't change."""

@@ -5,20 +5,20 @@ These run before a mapping is checked, so they touch nothing that is not of the 
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from relay.config.addresses import a_label
+from relay.model.value import value_class
 
 # Ports on which a provider speaks TLS from the first octet; on all others it is STARTTLS.
 IMPLICIT_PORTS = (465, 2465)
 _PORTS = {"implicit": 465, "starttls": 587, "none": 25}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ShortForm:
     """A mapping that may be written as the plain string of its one ``key``: any string of the kind
     that ``title`` names, or one of the ``words``."""

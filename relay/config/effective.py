@@ -5,7 +5,6 @@ Values are as a person would write them; a secret is its reference, whatever sto
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from relay.config.loader import load_with_document
 from relay.config.problem import Loc, dotted
 from relay.config.quantities import DURATION_PATTERN, SIZE_PATTERN
 from relay.config.schema import Config, Secret
+from relay.model.value import value_class
 
 _DEFAULT = "default"
 # A listener's auth, where it is not written: the one default that another section decides.
@@ -24,7 +24,7 @@ _ABSENT = object()
 _QUANTITY = re.compile(f"{DURATION_PATTERN}|{SIZE_PATTERN}")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Setting:
     """``value`` is text, a number, a truth value or a list of them; ``origin`` is a line of a file,
     a variable, a preset, or the default."""

@@ -2,7 +2,8 @@
 
 RELAY_UPSTREAMS__ACME_SENDGRID__PASSWORD replaces one value: case is folded, "-" is "_", "__" goes
 one level down, the value is YAML. RELAY_SMTP_* set the default's upstream as plain words, and make
-one where there is no file. An empty RELAY_SMTP_* is as good as none.
+one where there is no file. An empty RELAY_SMTP_* is as good as none. RELAY_IMAGE_* are a container
+image's own defaults: they hold where neither the file nor another variable says anything.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,8 @@ from relay.config.secrets import Secret, is_reference
 
 _PREFIX = "RELAY_"
 _SMTP = "RELAY_SMTP_"
-_OTHERS = (_SMTP, "RELAY_CONFIG", "RELAY_DEMO")
+_IMAGE = "RELAY_IMAGE_"
+_OTHERS = (_SMTP, _IMAGE, "RELAY_CONFIG", "RELAY_DEMO")
 _SMTP_KEYS = {
     "RELAY_SMTP_HOST": "host",
     "RELAY_SMTP_PORT": "port",
@@ -46,6 +48,21 @@ class _Overrides:
         # From the outside in, so that a whole section does not undo a value within it.
         for name in sorted(names, key=lambda name: (name.count("__"), name)):
             self._apply_one(name)
+        if self._document.data or not fileless:  # else there is no configuration to complete
+            self._apply_image()
+
+    def _apply_image(self) -> None:
+        for name in sorted(name for name in self._environ if name.startswith(_IMAGE)):
+            loc = self._find(name, _IMAGE)
+            if loc and self._environ[name] and not self._is_said(loc):
+                self._set(loc, name, self._value(name, loc))
+
+    def _is_said(self, loc: Loc) -> bool:
+        """Whether there is a value at ``loc``, or anything but a section on the way to it."""
+        data: Any = self._document.data
+        for key in loc:
+            data = data.get(key) if isinstance(data, dict) else data
+        return data is not None
 
     def _apply_one(self, name: str) -> None:
         loc = self._find(name)
@@ -62,11 +79,11 @@ class _Overrides:
             else:
                 self._set(loc, name, value)
 
-    def _find(self, name: str) -> Loc | None:
+    def _find(self, name: str, prefix: str = _PREFIX) -> Loc | None:
         """What the variable names; None, and a problem if it looks like an override."""
         loc: Loc = ()
         data: Any = self._document.data
-        segments = name.removeprefix(_PREFIX).split("__")
+        segments = name.removeprefix(prefix).split("__")
         for segment in segments:
             kind = shape.kind_at(loc)
             known = data if shape.is_named(kind) and isinstance(data, dict) else shape.keys_of(kind)
@@ -96,7 +113,9 @@ class _Overrides:
         """Put ``value`` at ``loc``, making the sections above it where they are missing."""
         data = self._document.data
         for depth, key in enumerate(loc[:-1], 1):
-            data = data.setdefault(str(key), {})
+            if data.get(str(key)) is None:  # an empty section is as good as none
+                data[str(key)] = {}
+            data = data[str(key)]
             if not isinstance(data, dict):
                 message = f"{dotted(loc[:depth])} is a plain value: override that one"
                 self._note(name, loc, message)

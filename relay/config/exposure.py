@@ -5,7 +5,6 @@ between two tenants that claim one domain.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from relay.config import files
@@ -15,13 +14,14 @@ from relay.config.finding import Finding
 from relay.config.problem import Loc
 from relay.config.schema import Config, Listen
 from relay.model.address import canonical
+from relay.model.value import value_class
 
 # Wider networks than these belong to nobody: to admit one is to admit strangers.
 _WIDEST = {4: 8, 6: 16}
 _LOOPBACK: dict[int, IPNetwork] = {4: IPv4Network("127.0.0.0/8"), 6: IPv6Network("::1/128")}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class WayIn:
     """A listener and a client that it admits; ``tenants`` is None where neither binds."""
 

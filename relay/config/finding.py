@@ -1,12 +1,12 @@
 """What a check found: something wrong with a value, and which other values that depends on."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from relay.config.problem import Loc
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Finding:
     """``rests_on`` are the values that must be sound for the finding to be one."""
 

@@ -1,6 +1,5 @@
 """Where the relay shows how it is: the section http."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,14 @@ from pydantic_core import PydanticKnownError
 from relay.config import fields as f
 from relay.config.addresses import ListenAddress, is_loopback, listen_address
 from relay.config.base import Model
+from relay.model.value import value_class
 
 _UNIX = "unix:"
 # What sockaddr_un has room for, less the zero at its end (unix(7)).
 _LONGEST_PATH_BYTES = 107
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnixSocket:
     path: Path
 

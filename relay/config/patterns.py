@@ -6,11 +6,11 @@ who wrote the text.
 
 import re
 import warnings
-from dataclasses import dataclass
 from fnmatch import translate
 
 from relay.config import addresses
 from relay.model.address import canonical, domain_of
+from relay.model.value import value_class
 
 # Longer ones are nobody's handwriting, and each is searched for in every message.
 LONGEST_EXPRESSION = 500
@@ -18,7 +18,7 @@ LONGEST_EXPRESSION = 500
 _NULL = "<>"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AddressPattern:
     """An address, a domain, or either with "*" for any run of characters; "<>" is the null
     reverse-path. ``of_domain``: only the domain is looked at."""

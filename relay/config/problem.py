@@ -4,7 +4,8 @@ Places are 1-based lines and columns of a file, or the name of an environment va
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from relay.model.value import value_class
 
 # The keys and list positions that lead to a value: ("tenants", "acme", "domains", 0).
 Loc = tuple[str | int, ...]
@@ -13,7 +14,7 @@ Loc = tuple[str | int, ...]
 _MOST_NAMED = 50
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Place:
     """``source`` is the file as the user named it, or a variable, which has no line (0)."""
 
@@ -25,7 +26,7 @@ class Place:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Problem:
     """``key`` is the dotted way to the value, "" where the whole file is meant."""
 

@@ -4,12 +4,11 @@ A file is read when its provider is first asked for, so that a relay without pre
 Raises ValueError, naming the file, for data that is not as it should be.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -27,15 +26,14 @@ from relay.model.provider import (
     ReplyRule,
 )
 
-_FOLDER = files("relay") / "providers"
+_FOLDER = Path(__file__).parent.with_name("providers")
 _GENERAL = "general"
 
 
 @cache
 def provider_names() -> tuple[str, ...]:
     """In alphabetical order."""
-    found = [entry.name for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")]
-    return tuple(sorted({name.removesuffix(".yaml") for name in found} - {_GENERAL}))
+    return tuple(sorted({file.stem for file in _FOLDER.glob("*.yaml")} - {_GENERAL}))
 
 
 @cache
@@ -91,16 +89,6 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(str(item) if type(item) is int else item for item in items)
 
 
-def _pattern(items: tuple[str, ...]) -> re.Pattern[str]:
-    """One that finds any of several, regardless of case."""
-    try:
-        for item in items:
-            re.compile(item)
-    except re.error as error:
-        raise ValueError(f"{item!r} is no regular expression: {error}") from None
-    return re.compile("|".join(f"(?:{item})" for item in items), re.IGNORECASE)
-
-
 _Text = Annotated[str, Field(min_length=1)]
 _Source = Annotated[str, Field(pattern=r"^\w.*, \d{4}-\d{2}$")]
 _Code = Annotated[str, Field(pattern=r"^[45](\d\d)?$")]
@@ -110,7 +98,6 @@ _Domain = Annotated[str, Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$")]
 _Selector = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 _Count = Annotated[int, Field(gt=0, strict=True)]
 _Rate = Annotated[float, Field(gt=0)]
-_FigureT = TypeVar("_FigureT")
 
 
 class _Row(Model):
@@ -131,7 +118,7 @@ class _Row(Model):
         return self
 
     def rule(self) -> ReplyRule:
-        return ReplyRule(**dict(self) | {"text": _pattern(self.text) if self.text else None})
+        return ReplyRule(**dict(self))
 
 
 class _RulesFile(Model):
@@ -157,25 +144,37 @@ class _Username(Model):
         return self
 
 
-class _Figure(Model, Generic[_FigureT]):
+class _Figure(Model):
     """What is known, and who says so."""
 
-    value: _FigureT
+    value: Any
     source: _Source
 
 
 class _Limits(Model):
-    connections: _Figure[_Count] | None = None
-    messages_per_connection: _Figure[_Count] | None = None
-    idle_s: _Figure[_Rate] | None = None
-    recipients: _Figure[_Count] | None = None
-    message_bytes: _Figure[_Count] | None = None
-    per_second: _Figure[_Rate] | None = None
-    per_minute: _Figure[_Count] | None = None
-    per_hour: _Figure[_Count] | None = None
-    per_day: _Figure[_Count] | None = None
-    counts: _Figure[Counts] | None = None
-    per_day_counts: _Figure[Counts] | None = None
+    """Their values; a model for each kind of figure would take three times as long to make."""
+
+    connections: _Count | None = None
+    messages_per_connection: _Count | None = None
+    idle_s: _Rate | None = None
+    recipients: _Count | None = None
+    message_bytes: _Count | None = None
+    per_second: _Rate | None = None
+    per_minute: _Count | None = None
+    per_hour: _Count | None = None
+    per_day: _Count | None = None
+    counts: Counts | None = None
+    per_day_counts: Counts | None = None
+
+
+class _Regions(Model):
+    value: tuple[_Text, ...]
+    source: _Source
+
+
+class _Header(Model):
+    value: _Text
+    source: _Source
 
 
 class _Spf(Model):
@@ -202,9 +201,9 @@ class _ProviderFile(Model):
     title: _Text
     endpoints: Annotated[tuple[_Endpoint, ...], Field(min_length=1)]
     username: _Username
-    limits: _Limits = Field(default_factory=_Limits)
-    regions: _Figure[tuple[_Text, ...]] | None = None
-    idempotency_header: _Figure[_Text] | None = None
+    limits: dict[str, _Figure] = Field(default_factory=dict)
+    regions: _Regions | None = None
+    idempotency_header: _Header | None = None
     spf: _Spf | None = None
     dkim: _Dkim | None = None
     notes: tuple[_Text, ...] = ()
@@ -217,7 +216,7 @@ class _ProviderFile(Model):
             endpoints=tuple(Endpoint(e.host, e.port, e.tls) for e in self.endpoints),
             username=self.username.literal,
             username_form=self.username.form or "",
-            limits=ProviderLimits(**{key: figure.value for key, figure in self._figures()}),
+            limits=self._known_limits(),
             replies=tuple(row.rule() for row in self.replies),
             notes=self.notes,
             sources=tuple(f"{what}: {source}" for what, source in self._sources()),
@@ -227,16 +226,23 @@ class _ProviderFile(Model):
             dkim=self.dkim.dkim() if self.dkim else None,
         )
 
-    def _figures(self) -> Iterator[tuple[str, _Figure[Any]]]:
-        """The limits that are named; the others keep their neutral default."""
-        return ((key, figure) for key, figure in self.limits if figure is not None)
+    @model_validator(mode="after")
+    def _has_sound_limits(self) -> Self:
+        self._known_limits()
+        return self
+
+    def _known_limits(self) -> ProviderLimits:
+        """Those that are not named keep their neutral default."""
+        values = {key: figure.value for key, figure in self.limits.items()}
+        return ProviderLimits(**_Limits.model_validate(values).model_dump(exclude_unset=True))
 
     def _sources(self) -> Iterator[tuple[str, str]]:
         for endpoint in self.endpoints:
             yield f"{endpoint.host} {endpoint.port} {endpoint.tls}", endpoint.source
         yield "user name", self.username.source
-        for key, figure in self._figures():
-            yield f"{key} {figure.value}", figure.source
+        limits = self._known_limits()
+        for key, figure in self.limits.items():
+            yield f"{key} {getattr(limits, key)}", figure.source
         if self.regions:
             yield "regions", self.regions.source
         if self.idempotency_header:

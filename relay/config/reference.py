@@ -86,6 +86,9 @@ no key is an error, and so are two names that fold to one.
 `RELAY_SMTP_PASSWORD`, `RELAY_SMTP_FROM_EMAIL` and `RELAY_SMTP_FROM_NAME` override the upstream and
 the `from` of the default. Where there is no file at all they make an upstream of the name `smtp`,
 which takes all mail. Empty ones do not count.
+
+`RELAY_IMAGE_` and the keys on the way to a value are a container image's own defaults: they hold
+where neither the file nor another variable gives that value. Empty ones do not count.
 """
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from relay.config.files import why_unreadable
+from relay.model.value import value_class
 
 PREFIX = "sealed:"
 _VERSION = 1
@@ -28,7 +29,7 @@ class SealError(Exception):
     """It can't be sealed or opened; the text names the key file or setting, and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Sealed:
     """The parts of a sealed text. Nothing of it is secret."""
 

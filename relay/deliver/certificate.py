@@ -1,14 +1,14 @@
 """What a server's certificate says of itself: for whom, by whom, until when."""
 
 import time
-from dataclasses import dataclass
 
 from cryptography import x509
 
 from relay.config.files import EXPIRES_SOON_S
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Certificate:
     """What a server showed; ``expires_at`` in Unix seconds."""
 

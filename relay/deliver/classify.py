@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from relay.config.providers import general_rules
@@ -19,6 +19,7 @@ from relay.model.phase import Phase
 from relay.model.provider import ReplyRule
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Trouble
+from relay.model.value import value_class
 
 # Read when the relay starts: what a failure means must not hang on a file that is gone by then.
 GENERAL_RULES = general_rules()
@@ -88,7 +89,7 @@ def means_no_mailbox(reply: Reply) -> bool:
     return reply.enhanced_status in _VAGUE_STATUSES and _NO_MAILBOX.search(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Breakage:
     """A row of what can break below SMTP; ``words`` are for the operator. No phases are all."""
 

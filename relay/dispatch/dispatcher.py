@@ -170,6 +170,7 @@ class Dispatcher:
             wait_s = LOOK_AROUND_S
             try:
                 await self.situation.sweep()
+                await self.situation.take_over()
                 if self.situation.is_unsorted:
                     await self._readmit()
                 wait_s = await self._backlog.claim()

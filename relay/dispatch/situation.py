@@ -74,6 +74,7 @@ class Situation:
         self._any_toggle_over = True
         # Whether the store may have mail under the tenants of another configuration.
         self.is_unsorted = True
+        self._is_taken_over = False
         self._queue = queue
         self._changed = changed
         self._unsaved = Change()
@@ -110,8 +111,15 @@ class Situation:
             self.under_way.generation = orders.generation
             self._reloads = orders.reload_answered
             self._note_reload(orders)
-        await self.apply_classes(self.config)
         self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
+
+    async def take_over(self) -> None:
+        """Before anything that a former life left is claimed, but not before mail is accepted: for
+        100,000 messages the store takes 50 ms. Raises StoreError."""
+        if self._is_taken_over:
+            return
+        await self.apply_classes(self.config)
+        self._is_taken_over = True
 
     async def apply_classes(self, config: Config) -> None:
         """What a configuration makes of the mail that is queued. Raises StoreError."""

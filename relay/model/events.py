@@ -5,7 +5,7 @@ Rendering is the record room's; these are the facts. Addresses yes; content and 
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, get_args
 
 from relay.model.causes import REMEDIES
@@ -16,6 +16,7 @@ from relay.model.reply import Reply
 from relay.model.result import Attempt, Relayed, Result
 from relay.model.suppression import Suppression
 from relay.model.toggle import Toggle
+from relay.model.value import value_class
 
 EventName = Literal[
     "email.accepted", "email.rejected", "email.sent", "email.deferred", "email.send_failed",
@@ -30,7 +31,7 @@ EventName = Literal[
 EVENT_NAMES: tuple[str, ...] = get_args(EventName)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Event:
     """``ts`` in Unix seconds. ``queue_id`` is None for what is not about a message."""
 
@@ -43,7 +44,7 @@ class Event:
     event_id: str = field(default_factory=new_identifier)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Way:
     """Which way an attempt took: the names that every event of an attempt carries."""
 
@@ -52,7 +53,7 @@ class Way:
     message_class: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Sample:
     """What ``relay test`` sends; it is in no queue."""
 

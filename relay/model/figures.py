@@ -1,8 +1,10 @@
 """What mail came to in a time: how many recipients, and how long they took."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
+
+from relay.model.value import value_class
 
 _KeyT = TypeVar("_KeyT")
 
@@ -13,7 +15,7 @@ def octave(milliseconds: float) -> int:
     return int(milliseconds).bit_length()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Figures:
     """Of applications' mail, counted by recipients: ``deferred`` counts one for each attempt.
 
@@ -54,7 +56,7 @@ class Figures:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Tally:
     """The figures of one way. "" where there is no tenant, no upstream (nothing was tried) or no
     route."""
@@ -65,7 +67,7 @@ class Tally:
     figures: Figures
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Tallies:
     """The figures of every way since a moment (Unix seconds), the nearest that is known to the one
     that was asked for."""

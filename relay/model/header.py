@@ -2,8 +2,9 @@
 octet as it was, folded lines and 8-bit included (RFC 5322 section 2.2)."""
 
 import re
-from dataclasses import dataclass
 from email.utils import getaddresses
+
+from relay.model.value import value_class
 
 _CRLF = b"\r\n"
 # Field names are printable ASCII but for the colon; old software puts blanks before the colon.
@@ -20,7 +21,7 @@ _LONGEST_ADDRESS = 320
 _MAILBOX_LINE = re.compile(rb">?From [^\n]*\n")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Field:
     """``name`` in lower case; the whole field is ``header[start:end]``, its value begins at
     ``value_start``, folds and the last CRLF included."""

@@ -1,11 +1,12 @@
 """A message: one accepted envelope with its content, and one record for each recipient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from relay.model.causes import Cause
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 
 class State(StrEnum):
@@ -33,13 +34,13 @@ DEAD_STATES = frozenset({State.FAILED, State.EXPIRED})
 PRIORITIES = ("high", "normal", "low")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Recipient:
     """``notify`` is False where the client said NOTIFY=NEVER: no DSN may tell of this recipient.
 
     ``attempts`` counts the failures of the recipient's or the message's own. ``cause``, ``reply``
     and ``upstream`` are those of the latest attempt. ``unknown``: an attempt ended without a reply
-    behind the final dot, so it may arrive twice.
+    behind the final dot, or with the relay's own life, so it may arrive twice.
     """
 
     position: int
@@ -53,7 +54,7 @@ class Recipient:
     unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Content:
     """Header section and body in wire form: CRLF line ends, dot-stuffed, without the final dot.
 
@@ -67,7 +68,7 @@ class Content:
     spool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Origin:
     """Whence a message came. ``bound`` names the tenants the client may send for; None: any."""
 
@@ -77,7 +78,7 @@ class Origin:
     bound: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Message:
     """``reverse_path`` is "" where it is null; ``header_from`` is the one mailbox of From, or "".
 
@@ -127,7 +128,7 @@ class Ending(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Settlement:
     """What an attempt changed: the recipients that have news, and when to try the others again.
 

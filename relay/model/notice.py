@@ -3,16 +3,16 @@
 A notice never causes another: no DSN, no alert, no suppression follows from one.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from relay.model.causes import Cause
+from relay.model.value import value_class
 
 NoticeKind = Literal["dsn", "alert", "summary"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Notice:
     """A message of the relay's own; its reverse-path is always null (RFC 5321 section 4.5.5).
 
@@ -50,7 +50,7 @@ class IncidentKind(StrEnum):
     SUPPRESSED = "suppressed"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Incident:
     """One thing that went wrong, or (UPSTREAM_RESUMED) right again.
 

@@ -1,12 +1,12 @@
 """Something held back: an upstream, a tenant's way through it, or a sender address on it."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from relay.model.causes import Cause
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Held:
     """What is held back. ``tenant`` and ``sender`` are "" where it is the whole upstream; with a
     tenant it is that tenant's way through it; with a sender, that address's mail on it."""
@@ -20,7 +20,7 @@ class Held:
         return "sender" if self.sender else "tenant" if self.tenant else "upstream"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Pause:
     """``since`` and ``until`` are in Unix seconds. ``until`` is when it is probed next, or when a
     pause by hand ends; None: when somebody resumes it. ``failures`` counts the failed attempts

@@ -1,7 +1,7 @@
 """The protocols by which the rooms meet, each written by its consumer's need."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from relay.model.pause import Held, Pause
 from relay.model.reply import Reply
 from relay.model.suppression import Strike, Suppression
 from relay.model.toggle import Toggle
+from relay.model.value import value_class
 
 # The tenants that a client is bound to; None where it may send for any.
 Bound = tuple[str, ...] | None
@@ -77,7 +78,7 @@ class AuditLog(Protocol):
         """Never blocks, never raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Due:
     """``tenants`` have something to claim now; ``next_at`` (Unix seconds) is when the next will."""
 
@@ -85,7 +86,7 @@ class Due:
     next_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Usage:
     """What the queue holds, dead letters apart; ``content_bytes`` of both."""
 
@@ -95,7 +96,7 @@ class Usage:
     dead_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Retention:
     """``keep_dead`` and ``audit.keep`` in seconds, the sizes in bytes."""
 
@@ -105,7 +106,7 @@ class Retention:
     audit_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Spent:
     """What has been handed over of a quota: ``count`` within the ``slot`` of time (a number of
     six-minute slots since 1970), charged to ``subject`` (an upstream's name, or "default/TENANT").
@@ -116,7 +117,7 @@ class Spent:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Treatment:
     """Of a class of mail."""
 
@@ -132,7 +133,7 @@ class Stage(IntEnum):
     PURGE_SOON = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Told:
     """The owners of these tenants' dead letters that died by ``until`` now know this much."""
 
@@ -141,7 +142,7 @@ class Told:
     stage: Stage
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Untold:
     """Dead letters whose owner has yet to hear of them: how many, the first of them, and its
     cause. ``stage`` is what they are to be told."""
@@ -153,7 +154,7 @@ class Untold:
     cause: Cause | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Also:
     """What is stored in the same transaction as a settlement, beside it."""
 
@@ -166,7 +167,7 @@ class Also:
 NOTHING_MORE = Also()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Orders:
     """What administrators have said, as far as it is in force: toggles by tenant, and every pause
     that is stored, by hand or automatic.
@@ -185,7 +186,7 @@ class Orders:
     reload_answered: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Share:
     """What one tenant holds of the queue, dead letters apart."""
 

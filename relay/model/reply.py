@@ -1,12 +1,13 @@
 """An SMTP reply (RFC 5321 section 4.2) with its enhanced status code (RFC 3463) taken apart."""
 
 import re
-from dataclasses import dataclass
+
+from relay.model.value import value_class
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reply:
     """``text`` holds the lines without code and enhanced status, joined by a space."""
 

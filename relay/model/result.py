@@ -1,19 +1,18 @@
 """What one attempt at handing over came to, for one recipient, made where the command failed."""
 
-from dataclasses import dataclass
-
 from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Relayed:
     """The upstream took responsibility."""
 
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Trouble:
     """Why a recipient was not relayed. ``reply`` is None where the upstream gave none.
 
@@ -32,12 +31,12 @@ class _Trouble:
         return self.own_remedy or REMEDIES[self.cause]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Deferred(_Trouble):
     """To be tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Failed(_Trouble):
     """Not to be tried again by itself."""
 
@@ -46,14 +45,14 @@ Trouble = Deferred | Failed
 Result = Relayed | Trouble
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Tls:
     mode: str
     version: str
     cipher: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Attempt:
     """One transaction (or the failure to begin one) with an upstream.
 

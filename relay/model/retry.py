@@ -1,9 +1,9 @@
 """When to try again: a pure function of schedule, number of attempts and chance."""
 
-from dataclasses import dataclass
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Schedule:
     """All in seconds; ``attempts`` caps a recipient's own failures, None for no cap."""
 

@@ -1,7 +1,8 @@
 """Addresses that are not written to any more, because they are known not to exist."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from relay.model.value import value_class
 
 
 class Source(StrEnum):
@@ -12,7 +13,7 @@ class Source(StrEnum):
     IMPORT = "import"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Suppression:
     """``tenant`` is "" for all tenants; ``address`` is canonical (model.address). ``at`` and
     ``until`` are in Unix seconds; ``until`` None: for ever. ``reason``: the upstream's words, or
@@ -27,7 +28,7 @@ class Suppression:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Strike:
     """A permanent refusal that means "no such mailbox". ``after`` of them on different days (UTC)
     suppress the address for the tenant; ``expire_s`` is how long."""

@@ -1,9 +1,9 @@
 """A tenant toggled on or off by an administrator; the store's word wins over the file's."""
 
-from dataclasses import dataclass
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Toggle:
     """``at`` and ``until`` are in Unix seconds; ``until`` is None where it holds until changed."""
 
@@ -15,7 +15,7 @@ class Toggle:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Switch:
     """Both words for a tenant: the store's, if there is one, and the file's; None where the file
     does not have the tenant."""

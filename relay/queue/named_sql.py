@@ -4,19 +4,19 @@ A query begins with ``-- name: NAME``; the comment lines below it say its purpos
 """
 
 import re
-from importlib.resources import files
+from pathlib import Path
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-def named_queries(package: str, file_name: str) -> dict[str, str]:
-    """The queries of a file in ``package`` by name; ValueError where a name comes twice."""
-    text = files(package).joinpath(file_name).read_text(encoding="utf-8")
+def named_queries(file: Path) -> dict[str, str]:
+    """The queries of a file by name; ValueError where a name comes twice."""
+    text = file.read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     queries: dict[str, str] = {}
     for name, body in zip(parts[::2], parts[1::2], strict=True):
         if name in queries:
-            raise ValueError(f"{package}/{file_name}: {name} comes twice")
+            raise ValueError(f"{file}: {name} comes twice")
         queries[name] = _without_comments(body)
     return queries
 

@@ -35,6 +35,7 @@ class SpoolDirectory:
     def create(self) -> None:
         if not self.path.is_dir():
             self.path.mkdir()
+            sync_directory(self.path.parent)
             # As inherited from the store's directory; a service may not set the bit by itself
             # (RestrictSUIDSGID=).
             if stat.S_IMODE(self.path.stat().st_mode) != 0o2770:
@@ -67,17 +68,14 @@ class SpoolDirectory:
         return len(orphans)
 
     def sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self.path)
 
     async def run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror or error}") from error
+            place = error.filename or self.path
+            raise StoreError(f"{place}: {error.strerror or error}") from error
 
     def submit(self, work: Callable[[], None]) -> None:
         # After close() the executor takes nothing more: the next start removes the file.
@@ -177,6 +175,15 @@ class File:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def sync_directory(path: Path) -> None:
+    """The names in it would survive power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unlink(path: Path) -> None:

@@ -7,7 +7,7 @@ What a provider says of the account (a login, a quota) is nobody's but the owner
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.message import Message as MimePart
 from email.mime.multipart import MIMEMultipart
 from email.utils import formatdate
@@ -19,6 +19,7 @@ from relay.model.causes import Cause
 from relay.model.message import DEAD_STATES, Message, Recipient, State
 from relay.model.notice import Notice
 from relay.model.reply import Reply
+from relay.model.value import value_class
 from relay.record.wording import (
     LONGEST_VALUE_BYTES,
     Heading,
@@ -61,7 +62,7 @@ _TO_THE_SENDER: dict[Cause | None, str] = {
 _NOBODYS_FAULT = "the next mail server could not be used; neither you nor the recipient is at fault"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reporter:
     """Who reports: our name, and the host behind each upstream's name."""
 

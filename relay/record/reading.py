@@ -8,11 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import orjson
 
+from relay.model.value import value_class
 from relay.record import administration
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -54,7 +54,7 @@ _INDENT = " " * 21
 _NARROW = 60
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Piece:
     """Words that belong together, in one colour or none."""
 

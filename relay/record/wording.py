@@ -5,13 +5,13 @@ What comes from outside (addresses, replies, subjects) passes ``clean`` before i
 """
 
 import re
-from dataclasses import dataclass
 from email import policy, quoprimime
 from email.header import Header
 from email.message import Message as MimePart
 from email.utils import formataddr, formatdate
 
 from relay.config.addresses import Mailbox
+from relay.model.value import value_class
 
 _LONGEST_TEXT = 500
 _LONGEST_NAME = 60
@@ -26,7 +26,7 @@ _UNSTUFFED = re.compile(rb"^\.\.", re.MULTILINE)
 _WIRE = policy.compat32.clone(linesep="\r\n", mangle_from_=False, max_line_length=0)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Heading:
     """``date`` in Unix seconds. ``auto_submitted`` as RFC 3834 has it; ``refers_to`` is the
     Message-ID of what is answered, and used only where it is a sound one."""

@@ -3,19 +3,19 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 from relay.config.schema import Config, Match, MessageClass
 from relay.model import header as headers
+from relay.model.value import value_class
 
 # An expression is the operator's, but what it is searched in is anybody's: backtracking over a
 # long text could take the loop's time.
 _LONGEST_SEARCHED = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Facts:
     """What classes look at. ``header`` is the header section in wire form."""
 

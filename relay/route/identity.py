@@ -6,15 +6,15 @@ reverse-path stays null.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from relay.config.schema import Mailbox
 from relay.model import header as headers
+from relay.model.value import value_class
 
 _FALSIFIED = frozenset({b"sender", b"return-path", b"dkim-signature"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Identity:
     """``rewrite`` is never, foreign or always; ``owns`` says of an address whether it is ours."""
 

@@ -6,13 +6,14 @@ route`` and the dispatcher ask the same one; the steps it took are part of the a
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from relay.config.schema import Config, Default, Failover, Pilot, Tenant
 from relay.model.address import canonical
 from relay.model.message import Kind, Message, Recipient
 from relay.model.ports import Bound
 from relay.model.toggle import Toggle
+from relay.model.value import value_class
 from relay.route.identity import Identity
 from relay.route.tenancy import Tenancy
 
@@ -26,7 +27,7 @@ def nothing_down(upstream: str, tenant: str, after_s: float) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Snapshot:
     """What routing depends on, frozen. ``generation`` goes up with every change of it."""
 
@@ -49,7 +50,7 @@ class Snapshot:
         return toggle.enabled if toggle else tenant.enabled
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Route:
     """One way, for some recipients. ``upstream`` is None where there is no way any more."""
 
@@ -59,13 +60,13 @@ class Route:
     recipients: tuple[Recipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Plan:
     tenant: str
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Way:
     """A route without its recipients, and the steps that led there. ``pilot`` and ``failover`` are
     those that hold for it."""

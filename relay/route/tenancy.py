@@ -6,16 +6,16 @@ the number of tenants.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from relay.config.schema import Tenant
 from relay.model.address import canonical, domain_of
 from relay.model.ports import Bound
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Match:
     """``tenants`` claim it: more than one where bound clients tell them apart."""
 

@@ -26,13 +26,8 @@ def test_each_query_says_its_purpose() -> None:
         assert rest.startswith("-- "), name
 
 
-def test_a_name_that_comes_twice_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "twice"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "q.sql").write_text("-- name: a\n-- Why.\nSELECT 1;\n\n-- name: a\nSELECT 2;\n")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "q.sql"
+    file.write_text("-- name: a\n-- Why.\nSELECT 1;\n\n-- name: a\nSELECT 2;\n")
     with pytest.raises(ValueError, match="a comes twice"):
-        named_queries("twice", "q.sql")
+        named_queries(file)

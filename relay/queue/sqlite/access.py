@@ -10,8 +10,10 @@ from sqlite3 import Connection
 
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreForbidden, StoreMissing
+from relay.queue.lock import is_served
 from relay.queue.sqlite import connecting, opening
 from relay.queue.sqlite.failure import explained
+from relay.queue.sqlite.log import check_log
 
 
 def open_existing(path: Path) -> Connection:
@@ -19,6 +21,8 @@ def open_existing(path: Path) -> Connection:
     _check_rights(path)
     try:
         opening.check_file(path)
+        if is_served(path) is None:
+            check_log(path)
         connection = connecting.connect(path)
     except sqlite3.Error as error:
         raise explained(path, error) from error

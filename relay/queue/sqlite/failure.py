@@ -18,9 +18,9 @@ _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 def recovery(path: Path) -> str:
     return (
-        f"stop the relay, then recover what can be: sqlite3 {path} .recover | "
-        f"sqlite3 {path}.recovered, and put {path.name}.recovered in its place; or move "
-        f"{path} with its -wal and -shm aside, and the relay begins with an empty store"
+        f"stop the relay and copy all of {path.parent} aside; then put a backup in its place, or "
+        f"move {path} with its -wal, -shm and .spool aside, and the relay begins with an empty "
+        'store; what can be saved of the old one: docs/operations.md, "The store is damaged"'
     )
 
 

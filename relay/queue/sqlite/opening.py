@@ -6,15 +6,18 @@ Whatever is wrong with it is refused here, in words, before any mail is accepted
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
-from importlib.resources import files
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
+from threading import Timer
 
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreUnusable
+from relay.queue.spooled import spool_path
 from relay.queue.sqlite import connecting
 from relay.queue.sqlite.failure import damaged, error_name, explained, recovery
+from relay.queue.sqlite.log import check_log, log_path
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import micros
 
@@ -23,26 +26,56 @@ _APPLICATION_ID = 0x52454C59  # "RELY", as in migrations/0001.sql
 # A store of 10 GiB can't be read through at every start: what can be checked in this time is. The
 # relay has half a second to be ready.
 _CHECK_S = 0.1
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def open_store(path: Path) -> tuple[int, set[str]]:
+    """All that precedes accepting mail, and what end_former_life found. Raises StoreError. The
+    caller holds queue.lock.ServeLock."""
+    create_if_absent(path)
+    prepare(path)
+    try:
+        return end_former_life(path)
+    except sqlite3.Error as error:
+        raise explained(path, error) from error
+
+
+def make_directory(path: Path) -> None:
+    """The store's own, where it is missing; before its lock can be taken. Raises StoreError."""
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir()
+            path.parent.chmod(0o2770)
+    except OSError as error:
+        raise explained(path.parent, error) from error
 
 
 def create_if_absent(path: Path) -> None:
     """A new store is made whole under another name: what stands at ``path`` once had mail in it,
     and if it is empty then, it was truncated."""
+    make_directory(path)
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir()
-            path.parent.chmod(0o2770)
         if path.exists():
             return
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise StoreUnusable(
-                f"{path} is gone, but {log.name} beside it holds a part of it: put {path.name} "
-                f"back, or remove {log.name} to begin with an empty store"
-            )
+        _check_for_remains(path)
         _create(path)
     except OSError as error:
         raise explained(path, error) from error
+
+
+def _check_for_remains(path: Path) -> None:
+    """What belongs to a store that is gone would be taken for the new one's, or swept away."""
+    log, spool = log_path(path), spool_path(path)
+    if log.exists() and log.stat().st_size:
+        raise StoreUnusable(
+            f"{path} is gone, but {log.name} beside it holds a part of it: put {path.name} "
+            f"back, or remove {log.name} to begin with an empty store"
+        )
+    if spool.is_dir() and any(spool.iterdir()):
+        raise StoreUnusable(
+            f"{path} is gone, but {spool.name} beside it holds large messages of it: put "
+            f"{path.name} back, or move {spool.name} aside to begin with an empty store"
+        )
 
 
 def check_file(path: Path) -> None:
@@ -62,6 +95,7 @@ def prepare(path: Path) -> None:
     """Verify that the file is a relay's store in order, and migrate it. Raises StoreUnusable."""
     check_file(path)
     try:
+        check_log(path)
         with closing(connecting.connect(path)) as connection:
             _verify(path, connection)
             _migrate(path, connection)
@@ -76,6 +110,7 @@ def prepare(path: Path) -> None:
 def end_former_life(path: Path) -> tuple[int, set[str]]:
     """Claims that a former life left become due: how many, and the spool files that are named."""
     with closing(connecting.connect(path)) as connection:
+        connection.execute(SQL["doubt_former_claims"])
         ended = connection.execute(SQL["end_former_claims"], {"now": micros(time.time())})
         connection.execute(SQL["reach_all"])
         return ended.rowcount, {name for (name,) in connection.execute(SQL["spool_names"])}
@@ -146,28 +181,34 @@ def _migrate(path: Path, connection: Connection) -> None:
 
 
 def _migrations() -> dict[int, str]:
-    scripts = files("relay.queue.sqlite.migrations").iterdir()
-    return {
-        int(script.name.removesuffix(".sql")): script.read_text(encoding="utf-8")
-        for script in scripts
-        if script.name.endswith(".sql")
-    }
+    scripts = _MIGRATIONS.glob("*.sql")
+    return {int(script.stem): script.read_text(encoding="utf-8") for script in scripts}
 
 
 def _check_quickly(path: Path, connection: Connection) -> None:
     """SQLite's own check of structure, as far as it gets in a bounded time."""
-    deadline = time.monotonic() + _CHECK_S
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        with _interrupted_after(connection, _CHECK_S):
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
         if error_name(error) != "SQLITE_INTERRUPT":
             raise
         verdict = "ok"
-    finally:
-        connection.set_progress_handler(None, 0)
     if verdict != "ok":
         raise damaged(path, verdict.replace("\n", " "))
+
+
+@contextmanager
+def _interrupted_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """From another thread: SQLite before 3.41 asks no progress handler while it walks the trees of
+    pages, which takes seconds in a store of gigabytes."""
+    timer = Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # what comes next must not be interrupted
 
 
 def _sync_directory(path: Path) -> None:

@@ -274,6 +274,12 @@ WHERE message.id = moved.id;
 UPDATE message SET claimed = 1, parked = 0, attempt = attempt + 1
 WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: doubt_former_claims
+-- What was under way when a former life was cut short may have been taken, by an upstream whose
+-- reply nobody kept.
+UPDATE recipient SET unknown = 1
+WHERE state = 'pending' AND message IN (SELECT id FROM message WHERE claimed = 1);
+
 -- name: end_former_claims
 -- What was under way when a former life ended is due at once; its attempt was made and counts.
 UPDATE message SET claimed = 0, due = min(due, :now) WHERE claimed = 1;

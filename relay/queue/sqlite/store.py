@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,12 +89,21 @@ class _Parts:
 
 class SqliteStore:
     """``render`` makes the line of an event; ``committed`` gets events with their lines after the
-    commit, in its order, on the writer's thread. The caller holds queue.lock.ServeLock."""
+    commit, in its order, on the writer's thread. ``begun`` is opening.open_store where another has
+    begun with it. The caller holds queue.lock.ServeLock."""
 
-    def __init__(self, path: Path, *, render: Render, committed: Committed) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        render: Render,
+        committed: Committed,
+        begun: Future[tuple[int, set[str]]] | None = None,
+    ) -> None:
         self._path = path
         self._render = render
         self._committed = committed
+        self._begun = begun
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self._spool = SpoolDirectory(spool_path(path), self._pool)
         self._spooled = Spooled(self._spool)
@@ -399,9 +408,8 @@ class SqliteStore:
             raise explained(self._path, error) from error
 
     def _prepare(self) -> tuple[int, Connection, Connection]:
-        opening.create_if_absent(self._path)
-        opening.prepare(self._path)
-        recovered, spooled = opening.end_former_life(self._path)
+        begun = self._begun
+        recovered, spooled = begun.result() if begun else opening.open_store(self._path)
         self._spool.create()
         self._spool.sweep(spooled)
         reader = connecting.connect_to_read(self._path)

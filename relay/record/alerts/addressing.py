@@ -9,17 +9,18 @@ is one addressee.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from relay.config.addresses import Mailbox
 from relay.model.address import canonical
 from relay.model.notice import Incident, IncidentKind
+from relay.model.value import value_class
 
 _OF_THE_RELAY = frozenset({IncidentKind.STORE_FAILED, IncidentKind.QUEUE_FULL})
 _OF_AN_UPSTREAM = frozenset({IncidentKind.UPSTREAM_PAUSED, IncidentKind.UPSTREAM_RESUMED})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Addressee:
     """``mailbox`` is None for the webhook."""
 
@@ -30,7 +31,7 @@ class Addressee:
 WEBHOOK = Addressee("", None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Contact:
     """What is to be known of a tenant. ``upstreams`` are those that it names itself (upstream,
     failover, pilot): of the default's the owner could mend nothing."""

@@ -5,9 +5,8 @@ all that has gathered. Memory is bounded, however many incidents come: beyond so
 troubles the rest is summed up by kind. What was told is not remembered across a restart.
 """
 
-from dataclasses import dataclass
-
 from relay.model.notice import Incident, IncidentKind
+from relay.model.value import value_class
 from relay.record.alerts.addressing import Addressee, Addressing
 from relay.record.alerts.concern import PAUSES, Concern, Key, Trouble
 
@@ -18,7 +17,7 @@ _MOST_OF_ALL = 10_000
 _GRAVITY = {kind: place for place, kind in enumerate(IncidentKind)}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Alert:
     """``concerns`` the gravest first. ``recoveries``: the tenants' own texts, where they have any.
     ``at`` in Unix seconds."""

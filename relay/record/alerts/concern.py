@@ -4,10 +4,9 @@ Told first when its news have been gathered, then at growing distances while it 
 goes on until its end is noted; anything else, as long as there is news of it.
 """
 
-from dataclasses import dataclass
-
 from relay.model.causes import Cause
 from relay.model.notice import Incident, IncidentKind
+from relay.model.value import value_class
 
 HOUR_S = 3600.0
 DAY_S = 86400.0
@@ -22,7 +21,7 @@ _MOST_EXAMPLES = 5
 PAUSES = frozenset({IncidentKind.UPSTREAM_PAUSED, IncidentKind.TENANT_WAY_PAUSED})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Key:
     """What makes incidents the same trouble."""
 
@@ -32,7 +31,7 @@ class Key:
     cause: Cause | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Concern:
     """What an alert tells of one trouble. ``count`` incidents (of dead letters: messages) with
     ``recipients`` are new since the last telling, ``total`` there were in all; ``since`` the first,

@@ -6,11 +6,11 @@ what happens by itself, what to do, which command to run.
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from relay.config.addresses import Mailbox
 from relay.model.notice import IncidentKind, Notice, NoticeKind
+from relay.model.value import value_class
 from relay.record.alerts import words
 from relay.record.alerts.alarm import Alert
 from relay.record.alerts.concern import PAUSES, Concern
@@ -27,7 +27,7 @@ _MOST_TENANTS = 10
 Waiting = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Envoy:
     """In whose name the relay writes."""
 

@@ -1,9 +1,8 @@
 """The concerns of an alert, grouped as a person thinks of them: by upstream and cause."""
 
-from dataclasses import dataclass
-
 from relay.model.causes import Cause
 from relay.model.notice import IncidentKind
+from relay.model.value import value_class
 from relay.record.alerts.alarm import Alert
 from relay.record.alerts.concern import Concern
 from relay.record.wording import clean
@@ -11,7 +10,7 @@ from relay.record.wording import clean
 _MOST_EXAMPLES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Section:
     """The concerns that have upstream and cause in common: one story."""
 

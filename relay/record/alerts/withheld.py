@@ -7,6 +7,7 @@ The caller that feeds it from the trail at start loses nothing by a restart.
 from dataclasses import dataclass, field
 
 from relay.model.notice import Incident
+from relay.model.value import value_class
 from relay.record.alerts.addressing import Addressee, Addressing
 
 _DAY_S = 86400
@@ -16,7 +17,7 @@ _MOST_NAMED = 100
 _MOST_NAMED_IN_ALL = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class OfTenant:
     """``addresses``: how many messages were withheld from each, 0 where it was only suppressed;
     ``others`` counts what was withheld from addresses that are not named here."""
@@ -26,7 +27,7 @@ class OfTenant:
     others: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Summary:
     """``since`` and ``at`` in Unix seconds."""
 

@@ -46,6 +46,7 @@ def test_all_verbs_are_there():
             "doctor",
             "drill",
             "status",
+            "health",
             "audit",
         ),
         *("providers", "completion", "secret keygen", "secret seal"),

@@ -156,6 +156,11 @@ def test_a_sound_configuration_gets_none(loads: Loads) -> None:
             "store: postgresql://relay:s3cret@db.example/relay\nhostname",
             ["1:1: store: holds a password as plain text"],
         ),
+        (
+            "hostname",
+            "listen: [127.0.0.1:25, 10.1.0.5:25]\nhostname",
+            ["1:24: listen[1]: 10.1.0.5:25 answers the network, and admits nobody from there"],
+        ),
     ],
 )
 def test_advice_is_given_with_its_place(

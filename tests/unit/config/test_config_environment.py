@@ -356,3 +356,61 @@ def test_a_long_name_comes_before_a_short_one(loads: Callable[..., Config]) -> N
     """It names the one value; RELAY_SMTP_* mean whatever is the default's."""
     variables = {"RELAY_SMTP_PORT": "465", "RELAY_UPSTREAMS__PLATFORM__PORT": "2525"}
     assert loads(FILE, variables).upstreams["platform"].port == 2525
+
+
+# -- an image's own defaults
+
+IMAGE = {"RELAY_IMAGE_LISTEN": "['0.0.0.0:25']", "RELAY_IMAGE_HTTP__LISTEN": "127.0.0.1:8025"}
+
+
+def listens(config: Config) -> tuple[list[str], str]:
+    assert config.http is not None
+    return [str(listen) for listen in config.listen], str(config.http.listen)
+
+
+def test_an_image_says_what_nobody_else_says(loads: Callable[..., Config]) -> None:
+    assert listens(loads(FILE, IMAGE)) == (["0.0.0.0:25"], "127.0.0.1:8025")
+    assert listens(load(None, IMAGE | {"RELAY_SMTP_HOST": "smtp.platform.example"})) == (
+        ["0.0.0.0:25"],
+        "127.0.0.1:8025",
+    )
+
+
+def test_the_file_s_word_is_over_the_image_s(loads: Callable[..., Config]) -> None:
+    """A listener that wants a login must not become one that does not."""
+    mine = "listen: [127.0.0.1:2525]\nhttp: {listen: 127.0.0.1:9000}\n"
+    assert listens(loads(FILE + mine, IMAGE)) == (["127.0.0.1:2525"], "127.0.0.1:9000")
+
+
+def test_a_variable_s_word_is_over_the_image_s(loads: Callable[..., Config]) -> None:
+    mine = {"RELAY_LISTEN": "['127.0.0.1:2525']", "RELAY_HTTP__LISTEN": "127.0.0.1:9000"}
+    assert listens(loads(FILE, IMAGE | mine)) == (["127.0.0.1:2525"], "127.0.0.1:9000")
+
+
+def test_an_image_completes_a_section(loads: Callable[..., Config]) -> None:
+    config = loads(FILE, IMAGE | {"RELAY_HTTP__TOKEN": "env:T", "T": "s3cret"})
+    assert listens(config)[1] == "127.0.0.1:8025"
+    assert config.http is not None
+    assert config.http.token is not None
+    for empty in ("http:\nlisten:\n", "http: {}\n"):
+        assert listens(loads(FILE + empty, IMAGE)) == (["0.0.0.0:25"], "127.0.0.1:8025")
+
+
+def test_an_image_alone_is_no_configuration() -> None:
+    [problem] = fileless(IMAGE)
+    assert "no configuration" in problem
+
+
+def test_an_empty_variable_takes_an_image_s_word_back(loads: Callable[..., Config]) -> None:
+    assert loads(FILE, IMAGE | {"RELAY_IMAGE_HTTP__LISTEN": ""}).http is None
+
+
+def test_an_image_s_mistake_names_its_variable(problems: Callable[..., list[str]]) -> None:
+    [problem] = problems(FILE, {"RELAY_IMAGE_LISTEN": "0.0.0.0:25"})
+    assert problem.startswith("RELAY_IMAGE_LISTEN: listen: must be a list")
+    [problem] = problems(FILE, {"RELAY_IMAGE_HTTP__LISTN": "127.0.0.1:8025"})
+    assert 'did you mean "LISTEN"' in problem
+
+
+def test_an_empty_section_is_no_obstacle(loads: Callable[..., Config]) -> None:
+    assert loads(FILE + "retry:\n", {"RELAY_RETRY__FIRST": "1s"}).retry.first == 1

@@ -86,10 +86,16 @@ ANYWHERE = [
     (MAIL, "452 4.3.4 Message size exceeds what is free", "sender_refused message waits", ""),
     (MAIL, "550 5.6.7 SMTPUTF8 needed", "smtputf8_unsupported message fails", "SMTPUTF8"),
     # Senders, wherever it is said.
-    (RCPT, "554 5.7.1 <bob@b.example>: Relay access denied", SENDER, ""),
+    (RCPT, "554 5.7.1 <bob@b.example>: Relay access denied", SENDER, "set username"),
     (RCPT, "550 5.7.1 Relaying denied", SENDER, ""),
     (RCPT, "550 relay not permitted", SENDER, ""),
     (RCPT, "550 5.7.1 Unable to relay", SENDER, ""),
+    (RCPT, "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", SENDER, "username"),
+    (RCPT, "550 I cannot deliver mail for <bob@b.example>", SENDER, "username"),
+    (RCPT, "550 Cannot deliver mail for unknown users", NO_RECIPIENT, ""),
+    # A Postfix that wants a login, or one recipient that it refuses; Microsoft's is no mailbox.
+    (RCPT, "554 5.7.1 <bob@b.example>: Recipient address rejected: Access denied", RECIPIENT, "username"),
+    (RCPT, "550 5.4.1 Recipient address rejected: Access denied. AS(201806281)", NO_RECIPIENT, ""),
     (RCPT, "553 5.7.1 <a@a.example>: Sender address rejected: not owned by user x", SENDER, ""),
     (RCPT, "550 Sender verify failed", SENDER, ""),
     (DOT, "550 5.7.1 Sender not verified", SENDER, ""),
