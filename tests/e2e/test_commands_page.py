@@ -19,6 +19,7 @@ from support.console import REWRITES, steps
 from support.document import Document
 from support.machine import Machine
 from support.play import Play, Scene
+from support.ports import free_port
 from support.premises import SENDGRID, name_servers, providers, set_up
 from support.verbs import command_line
 
@@ -51,7 +52,7 @@ NO_ROWS = {
     "secret seal",
 }
 # What the page shows of these needs a relay that runs, or has nothing to do with one.
-ONLY_UP = ("$ relay serve", "$ relay reload", "$ relay demo", "$ relay drill")
+ONLY_UP = ("$ relay serve", "$ relay reload", "$ relay demo", "$ relay drill", "$ relay health")
 
 
 def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str]]]:
@@ -88,6 +89,7 @@ def machine(
         machine.within = command_line(machine.config_file, capsys)
         machine.name_server("published")
         machine.environ["RELAY_RETRY__FIRST"] = "10m"
+        machine.environ["RELAY_HTTP__LISTEN"] = f"127.0.0.1:{free_port()}"
         try:
             set_up(machine)
             with_some_mail(machine)

@@ -166,6 +166,7 @@ MISTAKES = [
     (1, "doctor acne", 'did you mean "acme"?'),
     (1, "drill acne", 'did you mean "acme"?'),
     (2, "status extra", "--watch"),
+    (1, "health", "http is not set"),
     (2, "demo extra", "extra"),
     (2, "serve extra", "extra"),
     (2, "completion tcsh", "bash, zsh, fish"),
@@ -215,6 +216,7 @@ COMPLETE = {
     "doctor": "acme",
     "drill": "acme",
     "status": "",
+    "health": "",
     "queue list": "",
     "queue show": UNKNOWN_ID,
     "queue retry": "--all",
@@ -241,7 +243,7 @@ COMPLETE = {
     "config inventory": "",
 }
 # They have no use for a store, or say what they can without.
-_WITHOUT_STORE = ("check", "doctor", "drill", "config show")
+_WITHOUT_STORE = ("check", "doctor", "drill", "health", "config show")
 OF_THE_STORE = {verb: rest for verb, rest in COMPLETE.items() if verb not in _WITHOUT_STORE}
 
 
