@@ -1,4 +1,5 @@
 # make demo, make test, make lint, make bench: each makes .venv first, if it is not up to date.
+# make bench BENCH='--quick', or other options of bench/__main__.py.
 # make install, as root: a service of systemd's (docs/install.md).
 
 VENV := .venv
@@ -12,7 +13,7 @@ CHECKED := relay tests bench
 FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test lint bench install constraints clean
+.PHONY: demo test crash lint bench install deb constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/relay demo
@@ -20,14 +21,20 @@ demo: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest
 
+# Hundreds of kills, and every moment of a recording at which power may go; RELAY_CRASH_SEED repeats.
+crash: $(INSTALLED_DEV)
+	RELAY_CRASH_KILLS=$${RELAY_CRASH_KILLS:-200} RELAY_CRASH_MOMENTS=$${RELAY_CRASH_MOMENTS:-0} \
+		$(BIN)/python -m pytest tests/crash -q -s
+
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
+	$(BIN)/mypy bench
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED_DEV)
-	$(BIN)/python bench/postfix.py
+	$(BIN)/python bench $(BENCH)
 
 # Where the relay lives, and where systemd looks for what an administrator has added.
 PREFIX := /opt/relay
@@ -47,6 +54,10 @@ install: $(PREFIX)/bin/python
 	systemd-sysusers relay.conf
 	systemd-tmpfiles --create relay.conf
 	if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+# A package for the Debian that it is built on (packaging/debian/build), in dist/.
+deb: $(INSTALLED)
+	packaging/debian/build $(BIN)/python dist
 
 # Pins what a new environment gets today; for when dependencies change.
 constraints:

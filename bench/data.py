@@ -26,6 +26,8 @@ from relay.config.schema import Config
 from relay.model.budget import Budget
 from relay.model.events import Event
 from relay.model.message import Message
+from relay.model.ports import Client
+from relay.model.reply import Reply
 from relay.route.tenancy import Tenancy
 
 _PORT, _LIBRARY_PORT = 22525, 22526
@@ -54,7 +56,9 @@ class NullKeeper:
     def new_spool_file(self) -> NullFile:
         return NullFile()
 
-    async def keep(self, message: Message, event: Event) -> None: ...
+    async def keep(self, message: Message, header: bytes, client: Client) -> Reply:
+        return Reply(250, "2.0.0", "thrown away")
+
     def tell(self, event: Event) -> None: ...
 
 

@@ -1,4 +1,4 @@
-"""What the kernel knows of a process and all that it started: CPU time and memory.
+"""What the kernel knows of a process and all that it started: CPU time, memory, wake-ups.
 
 CPU of processes that have ended is found in the sums that their parents keep (cutime, cstime), so
 none is missed as long as the root lives. The kernel counts in ticks of 10 ms and rounds down, for
@@ -44,8 +44,16 @@ def memory_bytes(root: int) -> int:
     return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids) * _KIB
 
 
+def wake_ups(root: int) -> int:
+    """How often a thread of the tree has waited for something and gone on, so far. Processes that
+    have ended are not in it."""
+    statuses = [task for pid in tree(root) for task in _tasks(pid)]
+    return sum(_number(status, "voluntary_ctxt_switches:") for status in statuses)
+
+
 class MemoryWatch:
-    """Samples the memory of a tree each second, in a thread; ``peak`` in bytes."""
+    """Samples the memory of a tree each second, in a thread; ``peak`` in bytes. A process that is
+    alone is known better: the kernel keeps the most that it has had since its start."""
 
     def __init__(self, root: int) -> None:
         self.peak = 0
@@ -60,6 +68,8 @@ class MemoryWatch:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        if len(tree(self._root)) == 1:
+            self.peak = max(self.peak, _kib(self._root, "status", "VmHWM:") * _KIB)
 
     def _watch(self) -> None:
         while True:
@@ -80,9 +90,18 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
+def _tasks(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").glob("*/status"))
+
+
 def _kib(pid: int, file: str, field: str) -> int:
+    return _number(Path(f"/proc/{pid}/{file}"), field)
+
+
+def _number(file: Path, field: str) -> int:
+    """Of the line that begins with the field; 0 if its process has gone."""
     try:
-        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)

@@ -44,7 +44,9 @@ _ATTEMPT = Attempt(
 _WAY = events.Way("acme-sendgrid", "tenant")
 
 
-def message(tenant: str = "acme", priority: int = 1) -> Message:
+def message(
+    tenant: str = "acme", priority: int = 1, sender: str = "billing@acme.example"
+) -> Message:
     now = time.time()
     return Message(
         queue_id=new_identifier(),
@@ -52,8 +54,8 @@ def message(tenant: str = "acme", priority: int = 1) -> Message:
         expires_from=now,
         tenant=tenant,
         priority=priority,
-        reverse_path="billing@acme.example",
-        header_from="billing@acme.example",
+        reverse_path=sender,
+        header_from=sender,
         message_id="<20260101.4711@acme.example>",
         smtputf8=False,
         body_8bit=False,
@@ -63,11 +65,15 @@ def message(tenant: str = "acme", priority: int = 1) -> Message:
     )
 
 
+def sent_event(kept: Message) -> events.Event:
+    return events.of_attempt(kept, _WAY, kept.recipients, _ATTEMPT.results[0], _ATTEMPT)
+
+
 async def pair(store: SqliteStore) -> None:
     kept = message()
     await store.add(kept, claimed=True, events=[events.email_accepted(kept)])
-    sent = events.of_attempt(kept, _WAY, kept.recipients, _ATTEMPT.results[0], _ATTEMPT)
-    done = Settlement(kept.queue_id, "acme", (), Ending.DONE, 0)
+    sent = sent_event(kept)
+    done = Settlement(kept.queue_id, (), Ending.DONE, 0)
     await store.settle([done], [sent])
 
 
