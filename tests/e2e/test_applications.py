@@ -1,8 +1,8 @@
 """The recipes of docs/applications.md, taken out of the page as written: mail sent by them leaves
 by the tenant's upstream, and a refusal is seen as the page says.
 
-Not run by a test: Spring Boot, .NET, Go, dma, nullmailer and Docker itself, for their size or since
-they can't be installed beside Postfix; and no test has a printer.
+Not run by a test: Spring Boot, .NET, Go and Docker itself, for their size; and no test has a
+printer. Those of dma and nullmailer are run by test_applications_octets.py.
 """
 
 import re
@@ -27,8 +27,6 @@ NOT_RUN = {
     (".NET", "csharp"),
     (".NET", "xml"),
     ("Go: net/smtp", "go"),
-    ("dma and nullmailer", "dma"),
-    ("dma and nullmailer", "nullmailer"),
     ("Containers", "sh"),
     ("Containers", "compose"),
 }

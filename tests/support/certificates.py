@@ -4,6 +4,7 @@ import datetime
 import ssl
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import trustme
 from cryptography import x509
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 NAMES = ("localhost", "127.0.0.1", "::1")
+Leaf = Literal["good", "wrong_name", "expired", "untrusted"]
 
 
 class Certificates:
@@ -25,16 +27,13 @@ class Certificates:
         return _server_context(self._ca.issue_cert(*NAMES))
 
     def wrong_name(self) -> ssl.SSLContext:
-        return _server_context(self._ca.issue_cert("elsewhere.example"))
+        return _server_context(self._leaf("wrong_name"))
 
     def expired(self) -> ssl.SSLContext:
-        now = datetime.datetime.now(datetime.UTC)
-        last_year, last_week = now - datetime.timedelta(365), now - datetime.timedelta(7)
-        leaf = self._ca.issue_cert(*NAMES, not_before=last_year, not_after=last_week)
-        return _server_context(leaf)
+        return _server_context(self._leaf("expired"))
 
     def untrusted(self) -> ssl.SSLContext:
-        return _server_context(trustme.CA().issue_cert(*NAMES))
+        return _server_context(self._leaf("untrusted"))
 
     def self_signed(self) -> ssl.SSLContext:
         """Signed by nobody but itself, as made by hand on many a mail server."""
@@ -62,11 +61,22 @@ class Certificates:
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ca_file)
 
-    def write_leaf(self, cert_file: Path, key_file: Path) -> None:
-        """A good leaf with its key, for servers that want files."""
-        leaf = self._ca.issue_cert(*NAMES)
+    def write_leaf(self, cert_file: Path, key_file: Path, kind: Leaf = "good") -> None:
+        """A leaf with its key, for servers that want files."""
+        leaf = self._leaf(kind)
         key_file.write_bytes(leaf.private_key_pem.bytes())
         cert_file.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+
+    def _leaf(self, kind: Leaf) -> trustme.LeafCert:
+        if kind == "wrong_name":
+            return self._ca.issue_cert("elsewhere.example")
+        if kind == "untrusted":
+            return trustme.CA().issue_cert(*NAMES)
+        if kind == "good":
+            return self._ca.issue_cert(*NAMES)
+        now = datetime.datetime.now(datetime.UTC)
+        last_year, last_week = now - datetime.timedelta(365), now - datetime.timedelta(7)
+        return self._ca.issue_cert(*NAMES, not_before=last_year, not_after=last_week)
 
 
 def _server_context(leaf: trustme.LeafCert) -> ssl.SSLContext:

@@ -67,13 +67,13 @@ class Postfix:
 
     def __enter__(self) -> Self:
         # Not in pytest's folder, which Postfix's user may not enter.
-        self._folder = Path(tempfile.mkdtemp(prefix="postfix-"))
-        self._folder.chmod(0o755)
-        config = self._folder / "config"
-        for folder in (config, self._folder / "data", self._folder / "spool"):
+        self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self.folder.chmod(0o755)
+        config = self.folder / "config"
+        for folder in (config, self.folder / "data", self.folder / "spool"):
             folder.mkdir()
         owner = pwd.getpwnam("postfix")
-        os.chown(self._folder / "data", owner.pw_uid, owner.pw_gid)
+        os.chown(self.folder / "data", owner.pw_uid, owner.pw_gid)
         path = f"{os.environ['PATH']}:/usr/sbin"
         self.environment = {"MAIL_CONFIG": str(config), "PATH": path}
         self._config = config
@@ -81,13 +81,13 @@ class Postfix:
 
     def __exit__(self, *_: object) -> None:
         self._run("stop", check=False)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
-    def configure(self, settings: str) -> None:
-        """``settings`` are lines of main.cf."""
-        main = _MAIN_CF.format(folder=self._folder)
+    def configure(self, settings: str, services: str = "") -> None:
+        """``settings`` are lines of main.cf, ``services`` of master.cf."""
+        main = _MAIN_CF.format(folder=self.folder)
         (self._config / "main.cf").write_text(main + settings)
-        (self._config / "master.cf").write_text(_MASTER_CF.format(port=self.port))
+        (self._config / "master.cf").write_text(_MASTER_CF.format(port=self.port) + services)
 
     def start(self) -> None:
         self._run("start")
@@ -99,11 +99,15 @@ class Postfix:
             command, check=check, capture_output=True, timeout=_TIMEOUT_S, env=environment
         )
 
+    @property
+    def log(self) -> str:
+        return (self.folder / "mail.log").read_text()
+
     def wait_for_log(self, text: str) -> str:
         """The line of its log that has ``text``."""
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
-            log = (self._folder / "mail.log").read_text().splitlines()
+            log = self.log.splitlines()
             if found := [line for line in log if text in line]:
                 return found[0]
             if time.monotonic() > deadline:
