@@ -2,16 +2,16 @@
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from relay.config.schema import ClientNetwork
 from relay.model.ports import Bound
+from relay.model.value import value_class
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Peer:
     """A client's address, IPv4-mapped IPv6 unmapped. Peers on a unix socket count as loopback."""
 

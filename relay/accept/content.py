@@ -135,7 +135,7 @@ class Incoming:
             return
         self._held += len(wire)
         self._raw_header += wire
-        if not self._line_start:
+        if self._arrived == len(wire):
             del self._raw_header[: headers.mailbox_line_end(self._raw_header)]
         end = headers.section_end(self._raw_header, self._line_start)
         if end is not None:

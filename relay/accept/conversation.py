@@ -34,6 +34,8 @@ _LINGER_S = 5.0
 # While the relay stops: a client that has just connected, or has just had a reply, is about to say
 # something, be it only QUIT.
 _MOMENT_S = 1.0
+# A transaction that has made no progress for so long may be ended when all sessions are taken.
+_STALLED_S = 5.0
 # A client that sends a thousand commands at once shares the loop with the others.
 _COMMANDS_AT_ONCE = 50
 
@@ -121,9 +123,9 @@ class Conversation(library.SMTP, ABC):
     def _reset_timeout(self, duration: float | None = None) -> None:
         """The library's; ours are ``_await_client`` and ``_attend``."""
 
-    def _await_client(self) -> None:
+    def _await_client(self, since: float | None = None) -> None:
         """It is the client's turn: the time-out counts from now. The timer is moved lazily."""
-        self._idle_since = self.loop.time()
+        self._idle_since = self.loop.time() if since is None else since
         if self._timer is None:
             self._timer = self.loop.call_later(self._listener.idle_s, self._check_idle)
 
@@ -145,9 +147,13 @@ class Conversation(library.SMTP, ABC):
         self._timer = self.loop.call_later(wait_s, self._check_idle)
 
     @property
-    def idle_since(self) -> float | None:
-        """When it last heard from the client, if it waits for a command outside a transaction."""
-        return None if self.in_transaction else self._idle_since
+    def dispensable_since(self) -> float | None:
+        """Since when nothing has come of it, if it may be ended for another's sake: outside a
+        transaction at once, within one when that has stalled."""
+        since = self._idle_since
+        if since is None or not self.in_transaction:
+            return since
+        return since if self.loop.time() - since > _STALLED_S else None
 
     def end(self, reply: Reply) -> None:
         """Say why, and hang up, without waiting for the client."""
@@ -205,10 +211,12 @@ class Conversation(library.SMTP, ABC):
         """All that has arrived is obeyed: it is the client's turn, unless it has gone."""
         if self._inbox.ended:
             self.transport.close()
-        else:
+        elif self._idle_since is None:
+            # Half a command buys no time.
             self._await_client()
 
     def _command(self, line: bytes) -> Pending:
+        self._attend()
         if self._lf_mode is None:
             self._lf_mode = not line.endswith(b"\r\n")
         line = line.rstrip(b"\r\n")

@@ -16,7 +16,8 @@ _LF_END = re.compile(rb"(?:\A|\n)(\.\r?\n)")
 _BARE = re.compile(rb"(?:\r(?!\n)|(?<!\r)\n)(\.?)")
 _BARE_CR = re.compile(rb"\r(?!\n)(\.?)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_LONE_DOT = re.compile(rb"(?:\A|(?<=\r\n))\.(?=\r\n)")
+# NUL beside it is no help: there are servers that throw it away before they look for the end.
+_LONE_DOT = re.compile(rb"(?:\A|(?<=\r\n))(\0*\.\0*)(?=\r\n)")
 
 
 class LineTooLong(Exception):
@@ -43,7 +44,8 @@ class DataReader:
         octets = self._held + octets if self._held else octets
         self._held = b""
         lines = self._take_lf_lines(octets) if self._lf_mode else self._take_crlf_lines(octets)
-        if len(self._held) > self._line_length:
+        # The CR of its end may be there already.
+        if len(self._held) - self._held.endswith(b"\r") > self._line_length:
             self._skip_held()
             raise LineTooLong
         if not lines:
@@ -63,11 +65,9 @@ class DataReader:
         if end >= 0:
             self.done, self.rest = True, octets[end + 5 :]
             return octets[: end + 2]
-        cut = octets.rfind(b"\r\n") + 2
-        if cut == 1:
-            # No CRLF in sight: cut behind a bare LF or CR, so that content full of them does not
-            # pile up. A CR in the last place may be half of a CRLF.
-            cut = max(octets.rfind(b"\n"), octets.rfind(b"\r", 0, -1)) + 1
+        # Behind a bare LF or CR too, so that content full of them neither piles up nor passes for
+        # one long line. A CR in the last place may be half of a CRLF.
+        cut = max(octets.rfind(b"\n"), octets.rfind(b"\r", 0, -1)) + 1
         self._held = octets[cut:]
         return octets[:cut]
 
@@ -91,13 +91,13 @@ class DataReader:
             return self._normalised_lf(lines)
         line_ends = lines.count(b"\r\n")
         if lines.count(b"\n") == line_ends == lines.count(b"\r") and self._true_line_start:
-            return lines
+            return lines if b"\0" not in lines else _LONE_DOT.sub(rb".\1", lines)
         if not self._true_line_start and lines.startswith(b"."):
             lines = b"." + lines
-        return _LONE_DOT.sub(b"..", _BARE.sub(_stuffed, lines))
+        return _LONE_DOT.sub(rb".\1", _BARE.sub(_stuffed, lines))
 
     def _normalised_lf(self, lines: bytes) -> bytes:
-        return _LONE_DOT.sub(b"..", _BARE_LF.sub(b"\r\n", _BARE_CR.sub(_stuffed, lines)))
+        return _LONE_DOT.sub(rb".\1", _BARE_LF.sub(b"\r\n", _BARE_CR.sub(_stuffed, lines)))
 
 
 def _stuffed(match: re.Match[bytes]) -> bytes:

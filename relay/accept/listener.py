@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -24,6 +23,7 @@ from relay.model import events
 from relay.model.budget import Budget
 from relay.model.ports import AuditLog, Bound, Keeper, Tenancy
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 diagnostics = structlog.get_logger("relay.accept")
 
@@ -85,7 +85,7 @@ class Sessions:
             self._gone.set()
 
     def _end_longest_idle(self) -> bool:
-        idle = [(s.idle_since, s) for s in self._open if s.idle_since is not None]
+        idle = [(since, s) for s in self._open if (since := s.dispensable_since) is not None]
         if not idle:
             return False
         longest = min(idle, key=lambda pair: pair[0])[1]
@@ -110,7 +110,7 @@ class Sessions:
         self._gone.set()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Surroundings:
     """What all listeners share: the configuration, and the parts of the relay they speak to."""
 

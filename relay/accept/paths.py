@@ -6,9 +6,9 @@ refused: control characters, white space outside quotes, a second angle bracket.
 """
 
 import re
-from dataclasses import dataclass
 
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 # RFC 5321 section 4.5.3.1: 64 + 1 + 255 octets; local parts longer than that are seen in the wild.
 _LONGEST_ADDRESS = 320
@@ -36,7 +36,7 @@ class CommandRefused(Exception):
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MailCommand:
     """``size`` is what the client declared, 0 if it did not."""
 
@@ -46,7 +46,7 @@ class MailCommand:
     smtputf8: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RcptCommand:
     address: str
     notify: bool
@@ -120,7 +120,7 @@ def _parameters(text: str, known: frozenset[str]) -> dict[str, str]:
 
 def _is_address(address: str) -> bool:
     """The domain may be missing."""
-    if len(address) > _LONGEST_ADDRESS or not address.isprintable():
+    if not address.isprintable() or len(address.encode()) > _LONGEST_ADDRESS:
         return False
     local, at, domain = address.rpartition("@")
     if not at:

@@ -5,18 +5,18 @@ no socket covers are bound beside them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from socket import AF_UNIX, socket
 
 from relay.config.addresses import ListenAddress
 from relay.config.schema import Config, Listen
+from relay.model.value import value_class
 
 # A unix socket has no address; its clients are on this machine, like those of this one.
 _THIS_MACHINE = ListenAddress("127.0.0.1", 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Place:
     """``entry`` is its number in ``listen``, None where it has none there. Where it is not
     ``inherited`` it is to be bound."""

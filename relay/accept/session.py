@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _MOST_UNKNOWN_COMMANDS = 10
 _MOST_AUTH_FAILURES = 3
+# Octets a second. A client that is slower is as good as one that says nothing, or an octet a minute
+# would hold a session, and the memory of its header section, for years.
+_SLOWEST_CONTENT = 100
 
 # A browser made to talk to port 25 (cross-protocol attacks) begins with one of these.
 _NOT_SMTP = frozenset({b"GET", b"POST", b"PUT", b"CONNECT", b"OPTIONS", b"HEAD"})
@@ -258,14 +261,19 @@ class SmtpSession(Conversation):
         """From the first octet of the content to the reply behind its final dot. ConnectionError
         when the client goes before that."""
         reverse_path = self.reverse_path
+        slow_since = self.loop.time()
         try:
             while not receipt.done:
                 octets = await self._inbox.octets()
+                arrived_at = self.loop.time()
                 self._attend()
                 if not octets:
                     raise ConnectionResetError("the client went in the middle of its content")
                 await receipt.feed(octets)
-                self._await_client()
+                # Our own time does not count, and each octet buys some.
+                slow_since = min(arrived_at, slow_since + len(octets) / _SLOWEST_CONTENT)
+                slow_since += self.loop.time() - arrived_at
+                self._await_client(slow_since)
             self._attend()
             if receipt.rest:
                 self._inbox.unread(receipt.rest)

@@ -6,13 +6,13 @@ Nothing else is changed, but that a missing blank line comes and lines too long 
 
 import re
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 
 from relay.accept.data import folded
 from relay.model import header as headers
 from relay.model.message import Origin
 from relay.model.reply import Reply
+from relay.model.value import value_class
 
 MAIL_LOOP = Reply(554, "5.4.6", "more than 50 Received fields: this message is in a loop")
 _MOST_RECEIVED = 50
@@ -28,7 +28,7 @@ class MailLoop(Exception):
     """The message has passed too many hops."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Hop:
     """What a Received field tells: who handed what to whom, how (``protocol``: RFC 3848)."""
 
@@ -39,7 +39,7 @@ class Hop:
     reverse_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Stamped:
     """``header`` ends with its blank line. ``signed``: the content must not be folded."""
 

@@ -141,25 +141,37 @@ BREAKAGES = (
     Breakage("the connection was lost", Cause.CONNECTION_LOST, (OSError,)),
     Breakage("what came is no SMTP", Cause.PROTOCOL_ERROR, (BaseException,)),
 )
-# Silence by phase; at all others it is a reply_timeout of the upstream.
+
+
+@value_class
+class Silence:
+    """A row of what silence means. ``remedy`` is said instead of the cause's own."""
+
+    cause: Cause
+    scope: Scope = Scope.UPSTREAM
+    remedy: str | None = None
+
+
+# By phase; at all others it is a reply_timeout of the upstream.
 SILENCES = {
-    Phase.CONNECT: (Cause.CONNECT_TIMEOUT, Scope.UPSTREAM),
-    Phase.TLS: (Cause.TLS_HANDSHAKE_FAILED, Scope.UPSTREAM),
-    Phase.AFTER_DOT: (Cause.OUTCOME_UNKNOWN, Scope.MESSAGE),
+    Phase.CONNECT: Silence(Cause.CONNECT_TIMEOUT),
+    # A port that speaks TLS from the first octet waits for ours, and a slow one looks just so.
+    Phase.BANNER: Silence(
+        Cause.REPLY_TIMEOUT,
+        remedy="the server did not even greet: if the port wants TLS from the first octet, set "
+        "tls: implicit; if it is only slow, raise timeouts.connect",
+    ),
+    Phase.TLS: Silence(Cause.TLS_HANDSHAKE_FAILED),
+    Phase.AFTER_DOT: Silence(Cause.OUTCOME_UNKNOWN, Scope.MESSAGE),
 }
-OTHER_SILENCE = (Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
-# A port that speaks TLS from the first octet waits for ours, and a plain one looks just so.
-_SILENT_BANNER = (
-    "the server did not even greet: it is overloaded, or the port wants TLS from the first octet; "
-    "if so set tls: implicit"
-)
+OTHER_SILENCE = Silence(Cause.REPLY_TIMEOUT)
 
 
 def of_silence(phase: Phase) -> Trouble:
     """No reply within its time-out."""
-    cause, scope = SILENCES.get(phase, OTHER_SILENCE)
-    remedy = _SILENT_BANNER if phase is Phase.BANNER else None
-    return Deferred(cause, scope, detail=f"no answer in time ({phase})", own_remedy=remedy)
+    row = SILENCES.get(phase, OTHER_SILENCE)
+    detail = f"no answer in time ({phase})"
+    return Deferred(row.cause, row.scope, detail=detail, own_remedy=row.remedy)
 
 
 def of_exception(phase: Phase, error: BaseException) -> Trouble:

@@ -5,11 +5,12 @@ Credentials go only over verified TLS (or loopback, where the configuration allo
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import aiosmtplib
 
@@ -23,6 +24,10 @@ from relay.model.phase import Phase
 from relay.model.provider import ReplyRule
 from relay.model.reply import reply_from_lines
 from relay.model.result import Deferred, Tls, Trouble
+from relay.model.value import value_class
+
+# RFC 1870 section 3; no server means anything by what is longer.
+_SIZE = re.compile(r"[0-9]{1,20}")
 
 
 class ConnectError(Exception):
@@ -33,7 +38,7 @@ class ConnectError(Exception):
         self.trouble = trouble
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Offers:
     """What the server said to EHLO. ``size`` is its limit in octets, 0 if it named none."""
 
@@ -41,6 +46,16 @@ class Offers:
     eight_bit_mime: bool
     smtputf8: bool
     size: int
+
+
+class Turn(Protocol):
+    """The right to one of an upstream's connections, given by whoever shares them out."""
+
+    def pass_on(self) -> None:
+        """Somebody else may have it now; harmless when repeated."""
+
+    def kept(self) -> "Turn":
+        """The same right in other hands: this one has nothing to pass on any more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +71,7 @@ class Connection:
     offers: Offers
     tls: Tls | None
     remote_mta: str
+    masking: Masking
     # Until when the server's certificate holds, in the library's words; parsed when asked for.
     not_after: str | None = None
     transactions: int = 0
@@ -65,13 +81,15 @@ class Connection:
     quick: bool = False
     spoiled: bool = False
     users: int = 0
+    # That of one who has gone elsewhere, while the one ahead is still at it.
+    turn: Turn | None = None
 
     @property
     def fresh(self) -> bool:
         return self.transactions == 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Kit:
     """What a connection is made of. Whoever wants to watch one gives parts that tell of it."""
 
@@ -177,7 +195,7 @@ class _Setup:
             pipelining=self._client.supports_extension("pipelining"),
             eight_bit_mime=self._client.supports_extension("8bitmime"),
             smtputf8=self._client.supports_extension("smtputf8"),
-            size=int(size) if size.isdigit() else 0,
+            size=int(size) if _SIZE.fullmatch(size) else 0,
         )
         peer = transport.get_extra_info("peername") or ("",)
         upstream = self._upstream
@@ -186,6 +204,7 @@ class _Setup:
             offers=offers,
             tls=_tls_of(transport, upstream.tls),
             remote_mta=f"{upstream.host}[{peer[0]}]:{upstream.port}",
+            masking=Masking(upstream),
             not_after=(transport.get_extra_info("peercert") or {}).get("notAfter"),
             idle_since=time.monotonic(),
         )

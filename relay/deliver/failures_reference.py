@@ -57,6 +57,7 @@ _PHASES = {
     Phase.CONTENT: "content",
     Phase.AFTER_DOT: "after the dot",
 }
+_OWN_REMEDY = "remedy, if not the cause's"
 
 
 def reference() -> str:
@@ -71,17 +72,20 @@ def _causes() -> str:
 
 
 def _without_reply() -> str:
-    silent = [
-        ("no answer in time", _PHASES[phase], *found) for phase, found in classify.SILENCES.items()
-    ]
-    other = ("no answer in time", "any other", *classify.OTHER_SILENCE)
-    broken = [(row.words, _where(row.phases), row.cause, row.scope) for row in classify.BREAKAGES]
-    rows = (
-        (words, phase, f"`{cause}`", scope, _THEN[scope])
-        for words, phase, cause, scope in (*silent, other, *broken)
+    silent = [_silence(_PHASES[phase], row) for phase, row in classify.SILENCES.items()]
+    other = _silence("any other", classify.OTHER_SILENCE)
+    broken = (
+        (row.words, _where(row.phases), f"`{row.cause}`", row.scope, _THEN[row.scope], "")
+        for row in classify.BREAKAGES
     )
-    heads = ("what happened", "phase", "cause", "scope", "then")
+    rows = (*silent, other, *broken)
+    heads = ("what happened", "phase", "cause", "scope", "then", _OWN_REMEDY)
     return f"## No reply at all\n\n{_table(heads, rows)}"
+
+
+def _silence(phase: str, row: classify.Silence) -> tuple[str, ...]:
+    remedy = row.remedy or ""
+    return "no answer in time", phase, f"`{row.cause}`", row.scope, _THEN[row.scope], remedy
 
 
 def _any_server() -> str:
@@ -91,7 +95,7 @@ def _any_server() -> str:
 def _replies(rules: Sequence[ReplyRule]) -> str:
     heads = (
         "reply, for example", "recognised by", "phase", "cause", "scope", "then",
-        "remedy, if not the cause's", "source",
+        _OWN_REMEDY, "source",
     )  # fmt: skip
     rows = (
         (

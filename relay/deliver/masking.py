@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from relay.config.schema import Upstream
 from relay.config.secrets import SecretError
-from relay.model.result import Trouble
+from relay.model.result import Relayed, Result, Trouble
 
 MASK = "****"
 # What is shorter is no secret, and stands in too many words.
@@ -25,6 +25,14 @@ class Masking:
         for form in self._forms:
             text = text.replace(form, MASK)
         return text
+
+    def masked_result(self, result: Result) -> Result:
+        """A server may repeat at any time what it was given at AUTH."""
+        if not self._forms:
+            return result
+        if isinstance(result, Relayed):
+            return Relayed(replace(result.reply, text=self.masked(result.reply.text)))
+        return self.masked_trouble(result)
 
     def masked_trouble(self, trouble: Trouble) -> Trouble:
         reply = trouble.reply and replace(trouble.reply, text=self.masked(trouble.reply.text))

@@ -10,28 +10,29 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
-from typing import Protocol
+
+import structlog
 
 from relay.config.schema import Timeouts, Upstream
 from relay.deliver import connection as connections
-from relay.deliver.connection import PLAIN_KIT, ConnectError, Connection, Kit
+from relay.deliver.connection import ConnectError, Connection, Kit, Turn
+from relay.deliver.dialling import Dialler, DiallingClient
 from relay.deliver.transaction import Handover, Transaction
-from relay.model.result import Attempt
+from relay.model.result import Attempt, Result
 
+diagnostics = structlog.get_logger("relay.deliver")
 
-class Turn(Protocol):
-    """The right to one of an upstream's connections, given by whoever shares them out."""
-
-    def pass_on(self) -> None:
-        """Somebody else may have it now; harmless when repeated."""
+# A larger message takes a while until it has gone, and whoever follows waits for that.
+_MOST_AHEAD_BYTES = 256 << 10
 
 
 class Pool:
     def __init__(
-        self, upstream: Upstream, hostname: str, timeouts: Timeouts, kit: Kit = PLAIN_KIT
+        self, upstream: Upstream, hostname: str, timeouts: Timeouts, kit: Kit | None = None
     ) -> None:
         self._upstream = upstream
-        self._kit = kit
+        dialler = Dialler(upstream.host, upstream.port)
+        self._kit = kit or Kit(client=partial(DiallingClient, dialler))
         self._hostname = hostname
         self._timeouts = timeouts
         self._rules = upstream.preset.replies if upstream.preset else ()
@@ -42,7 +43,7 @@ class Pool:
         self._opening = 0
         # Whose final reply is awaited, and nobody follows yet; in the order of their final dots.
         self._followable: dict[Connection, None] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._lets_follow = True
         self._handovers = 0
         self._not_after: str | None = None
         self._reaper: asyncio.TimerHandle | None = None
@@ -67,42 +68,58 @@ class Pool:
         """Of the one that the server showed last, in Unix seconds."""
         return _unix_s(self._not_after) if self._not_after else None
 
-    async def hand_over(self, handover: Handover, turn: Turn | None = None) -> Attempt:
+    async def hand_over(self, handover: Handover, turn: Turn | None = None) -> Attempt | None:
         """One attempt. Raises nothing but cancellation. ``turn`` is passed on as soon as another
-        message may follow on the same connection."""
+        message may follow on the same connection. None where nothing was tried: the message ahead
+        stalled or broke the connection, or all was cut; the way is to be asked for anew."""
         self._handovers += 1
         try:
             return await self._hand_over(handover, turn)
         finally:
             self._handovers -= 1
 
-    async def _hand_over(self, handover: Handover, turn: Turn | None) -> Attempt:
+    async def _hand_over(self, handover: Handover, turn: Turn | None) -> Attempt | None:
         started = time.monotonic()
-        while True:
+        while not self._cut:
             try:
-                connection = await self._connection()
+                connection = self._take_idle() or self._take_followable() or await self._opened()
             except ConnectError as error:
                 troubles = (error.trouble,) * len(handover.recipients)
                 return Attempt(troubles, None, None, time.monotonic() - started)
-            fresh = connection.fresh
-            sending_end = partial(self._let_follow, connection, turn)
-            transaction = Transaction(
-                connection, handover, self._timeouts, self._rules, sending_end
-            )
-            connection.users += 1
-            self._in_use.add(connection)
-            try:
-                results = await transaction.run()
-            finally:
-                sound = self._leave(connection)
-            if sound or fresh or transaction.began or self._cut:
-                duration_s = time.monotonic() - started
-                unchanged = handover.body_8bit and not connection.offers.eight_bit_mime
+            fresh, follows = connection.fresh, connection.users > 0
+            transaction, results = await self._transacted(connection, handover, turn)
+            sound = connection.wire.intact and not connection.spoiled
+            if sound or fresh or transaction.began:
+                waited_s = transaction.began_at - started if follows else 0.0
                 return Attempt(
-                    results, connection.remote_mta, connection.tls, duration_s, unchanged
+                    results,
+                    connection.remote_mta,
+                    connection.tls,
+                    time.monotonic() - started - waited_s,
+                    handover.body_8bit and not connection.offers.eight_bit_mime,
                 )
-            # It was closed while it lay idle, or the message ahead stalled or broke it, before it
-            # answered anything: no attempt at all.
+            if follows:
+                return None
+            # It was closed while it lay idle, before it answered anything: no attempt at all.
+        return None
+
+    async def _transacted(
+        self, connection: Connection, handover: Handover, turn: Turn | None
+    ) -> tuple[Transaction, tuple[Result, ...]]:
+        sending_end = partial(self._let_follow, connection, handover, turn)
+        transaction = Transaction(connection, handover, self._timeouts, self._rules, sending_end)
+        connection.users += 1
+        self._in_use.add(connection)
+        try:
+            results = await transaction.run()
+        finally:
+            if connection.spoiled and turn and connection.users > 1:
+                # It is still in use, by one that has passed its turn on.
+                connection.turn = turn.kept()
+            self._leave(connection)
+        if transaction.misled:
+            self._let_nobody_follow()
+        return transaction, results
 
     def close(self) -> None:
         """Ends idle connections now, and those in use when they come back."""
@@ -118,63 +135,61 @@ class Pool:
         self._cut = True
         for connection in list(self._in_use):
             connection.wire.abort()
-        self._wake()
 
-    async def _connection(self) -> Connection:
-        """Idle, or new, or about to be free; waits where there is none of these. Raises
-        ConnectError."""
-        while True:
-            connection = self._take_idle()
-            if connection:
-                return connection
-            if len(self._in_use) + self._opening < self._upstream.limits.connections or self._cut:
-                return await self._opened()
-            for connection in self._followable:
-                del self._followable[connection]
-                return connection
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            await waiting
+    def _take_followable(self) -> Connection | None:
+        """About to be free; where no more may be opened."""
+        if len(self._in_use) + self._opening < self._upstream.limits.connections:
+            return None
+        connection = next(iter(self._followable), None)
+        if connection:
+            del self._followable[connection]
+        return connection
 
-    def _let_follow(self, connection: Connection, turn: Turn | None) -> asyncio.Future[bool] | None:
+    def _let_follow(
+        self, connection: Connection, handover: Handover, turn: Turn | None
+    ) -> asyncio.Future[bool] | None:
         """Its final dot leaves now. Another may follow where the server takes commands ahead and
-        answers quickly, and the connection will be kept."""
+        answers quickly, and the connection will be kept; not behind what takes a while to go."""
         limit = self._upstream.limits.messages_per_connection
-        if turn is None or not connection.quick or not connection.offers.pipelining:
+        if turn is None or not self._lets_follow or not connection.offers.pipelining:
+            return None
+        if not connection.quick or handover.size > _MOST_AHEAD_BYTES:
             return None
         if self._closed or connection.transactions >= limit:
             return None
         connection.ahead = asyncio.get_running_loop().create_future()
         self._followable[connection] = None
         turn.pass_on()
-        self._wake()
         return connection.ahead
 
-    def _leave(self, connection: Connection) -> bool:
-        """After a transaction: whether the connection is still sound."""
-        sound = connection.wire.intact and not connection.spoiled
+    def _let_nobody_follow(self) -> None:
+        """The server offers PIPELINING, and does not hear what comes behind a final dot."""
+        if self._lets_follow:
+            self._lets_follow = False
+            self._followable.clear()
+            diagnostics.warning(
+                "it does not hear commands behind a final dot, and gets none there any more",
+                upstream=f"{self._upstream.host}:{self._upstream.port}",
+            )
+
+    def _leave(self, connection: Connection) -> None:
         self._followable.pop(connection, None)
         connection.users -= 1
         if not connection.users:
             self._in_use.discard(connection)
             self._give_back(connection)
-        self._wake()
-        return sound
-
-    def _wake(self) -> None:
-        """Something has changed for those who found no connection: rare."""
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_result(None)
+            if connection.turn:
+                connection.turn.pass_on()
 
     async def _opened(self) -> Connection:
         self._opening += 1
         try:
-            return await self._connect()
+            connection = await self._connect()
         finally:
             self._opening -= 1
-            self._wake()
+        if self._cut:
+            connection.wire.abort()
+        return connection
 
     async def _connect(self) -> Connection:
         if not self._context_made:

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from relay.config.schema import Timeouts, Upstream
 from relay.deliver.certificate import Certificate, described
@@ -20,13 +20,14 @@ from relay.deliver.watched import kit_for, say_goodbye
 from relay.deliver.watching import Step, StepName, Watch
 from relay.model.causes import Cause
 from relay.model.result import Tls
+from relay.model.value import value_class
 
 _MOST_AT_ONCE = 32
 # What a certificate is found wanting for, without the library's own words around it.
 _VERIFY_ERROR = re.compile(r".*certificate verify failed: (.*?)\.? \(_ssl\.c:\d+\).*")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Probe:
     """The steps in the order in which they were made, up to the first that failed. ``certificate``
     is there where TLS was reached, also one that was found wanting."""

@@ -8,7 +8,6 @@ behind its own final dot makes a recipient relayed.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 
 from relay.config.schema import Timeouts
 from relay.deliver import classify
@@ -20,15 +19,18 @@ from relay.model.ports import StoreError
 from relay.model.provider import ReplyRule
 from relay.model.reply import Reply
 from relay.model.result import Deferred, Failed, Relayed, Result, Trouble
+from relay.model.value import value_class
 
 _END = b".\r\n"
 # Whose final replies take longer is not followed: who comes next may be served sooner elsewhere.
 _QUICK_S = 1.0
 # Nor is one waited for that was quick before, and is not any more.
 _PATIENCE_S = 5.0
+# A server that has thrown our envelope away with the end of the content says nothing to it.
+_HEARD_WITHIN_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Handover:
     """What is to be handed over: an envelope, and content in wire form that can be read anew.
 
@@ -49,16 +51,19 @@ class Handover:
 
 
 _NO_SMTPUTF8 = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.MESSAGE)
-_STALLED = Deferred(Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
+_NOT_HEARD = Deferred(Cause.REPLY_TIMEOUT, Scope.UPSTREAM)
 _NO_SMTPUTF8_HERE = Failed(Cause.SMTPUTF8_UNSUPPORTED, Scope.RECIPIENT)
 
 
-class _Stalled(Exception):
-    """The transaction ahead has no reply yet, and nobody knows when it comes."""
+class _NotHeard(Exception):
+    """The transaction ahead has no reply yet, or the server does not hear what is sent behind it:
+    nothing has been tried."""
 
 
 class Transaction:
-    """``run`` once. ``began`` tells whether the server has answered anything of it.
+    """``run`` once. ``began`` tells whether the server has answered anything of it; ``misled`` that
+    it does not hear an envelope behind a final dot. ``began_at`` is when its turn to be answered
+    came, by the monotonic clock.
 
     ``sending_end`` is called just before the final dot leaves. Where another transaction may follow
     on the connection it returns a future, which is True once the reply has come, or never will.
@@ -83,7 +88,9 @@ class Transaction:
         self._asked = list(range(len(handover.recipients)))
         self._refused: dict[int, Result] = {}
         self._passed: asyncio.Future[bool] | None = None
-        self.began = False
+        self._lets_pass = False
+        self.began = self.misled = False
+        self.began_at = time.monotonic()
 
     async def run(self) -> tuple[Result, ...]:
         """One result for each recipient. Raises nothing but cancellation; a connection that broke
@@ -93,8 +100,8 @@ class Transaction:
             return self._for_all(unfit or _NO_SMTPUTF8)
         try:
             return self._for_all(await self._hand_over())
-        except _Stalled:
-            return self._for_all(_STALLED)
+        except _NotHeard:
+            return self._for_all(_NOT_HEARD)
         except DismissedError as dismissed:
             self._wire.abort()
             return self._for_all(self._meaning(self._phase, dismissed.reply))
@@ -106,7 +113,8 @@ class Transaction:
             self._wire.abort()
             return self._for_all(classify.of_exception(self._phase, error))
         except BaseException:
-            if not self._connection.spoiled:
+            # The one ahead waits for its reply still.
+            if not self._lets_pass:
                 self._wire.abort()
             raise
         finally:
@@ -115,7 +123,9 @@ class Transaction:
 
     def _for_all(self, result: Result) -> tuple[Result, ...]:
         """Each recipient's own refusal, or what holds for the others."""
-        refused = self._refused
+        masked = self._connection.masking.masked_result
+        result = masked(result)
+        refused = {position: masked(refusal) for position, refusal in self._refused.items()}
         return tuple(refused.get(i, result) for i in range(len(self._handover.recipients)))
 
     def _unfit(self) -> Trouble | None:
@@ -143,29 +153,64 @@ class Transaction:
         connection.transactions += 1
         connection.unfinished = True
         envelope = [self._mail(), *self._rcpts()]
-        if connection.offers.pipelining:
-            self._wire.send(b"".join([*envelope, b"DATA\r\n"]), replies=len(envelope) + 1)
-            if ahead and not ahead.done():
-                await self._let_pass(ahead)
-            trouble = await self._replies_to_envelope()
-        else:
+        if not connection.offers.pipelining:
             trouble = await self._envelope_step_by_step(envelope)
+        elif ahead is None or ahead.done():
+            self._send_at_once(envelope)
+            trouble = await self._replies_to_envelope(await self._reply())
+        else:
+            trouble = await self._envelope_behind(ahead, envelope)
         if trouble:
             return trouble
         return await self._content()
 
+    def _send_at_once(self, envelope: list[bytes]) -> None:
+        self._wire.send(b"".join([*envelope, b"DATA\r\n"]), replies=len(envelope) + 1)
+
+    async def _envelope_behind(
+        self, ahead: asyncio.Future[bool], envelope: list[bytes]
+    ) -> Trouble | None:
+        """Right behind the final dot of the one ahead. What the server has against MAIL there may
+        be that it comes there: only what it says to a second MAIL is a verdict."""
+        self._send_at_once(envelope)
+        await self._let_pass(ahead)
+        mail = await self._heard()
+        if mail.code // 100 == 2:
+            return await self._replies_to_envelope(mail)
+        await self._skip_replies(len(envelope))
+        self.began, self.misled = False, True
+        self._send_at_once(envelope)
+        mail = await self._reply()
+        self.misled = mail.code // 100 == 2
+        return await self._replies_to_envelope(mail)
+
     async def _let_pass(self, ahead: asyncio.Future[bool]) -> None:
-        """Until the replies are ours. Raises _Stalled where that takes too long: then this one goes
-        elsewhere, and the connection, to which our envelope has gone, ends with the one ahead."""
-        self._connection.spoiled = True
+        """Until the replies are ours. Raises _NotHeard where that takes too long: then this one
+        goes elsewhere, and the connection, to which our envelope has gone, ends with the one
+        ahead."""
+        self._lets_pass = self._connection.spoiled = True
         timer = asyncio.get_running_loop().call_later(_PATIENCE_S, _resolve, ahead, False)
         try:
             passed = await ahead
         finally:
             timer.cancel()
         if not passed:
-            raise _Stalled
-        self._connection.spoiled = False
+            raise _NotHeard
+        self._lets_pass = self._connection.spoiled = False
+        self.began_at = time.monotonic()
+
+    async def _heard(self) -> Reply:
+        """The reply to MAIL. Raises _NotHeard where none comes."""
+        try:
+            reply = await self._wire.reply(min(_HEARD_WITHIN_S, self._timeouts.reply))
+        except TimeoutError:
+            self.misled = True
+            self._wire.abort()
+            raise _NotHeard from None
+        if reply.code == 421:
+            raise DismissedError(reply)
+        self.began = True
+        return reply
 
     def _mail(self) -> bytes:
         handover, offers = self._handover, self._connection.offers
@@ -182,9 +227,8 @@ class Transaction:
         addresses = self._handover.recipients
         return [f"RCPT TO:<{addresses[position]}>\r\n".encode() for position in self._asked]
 
-    async def _replies_to_envelope(self) -> Trouble | None:
-        """The replies to MAIL, every RCPT and DATA, all of which are under way."""
-        mail = await self._reply()
+    async def _replies_to_envelope(self, mail: Reply) -> Trouble | None:
+        """``mail`` is the reply to MAIL; those to every RCPT and DATA are under way."""
         if mail.code // 100 != 2:
             await self._skip_replies(len(self._asked) + 1)
             return self._meaning(Phase.MAIL, mail)

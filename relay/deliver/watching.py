@@ -6,7 +6,6 @@ It is told by the parts that make the connection (watched). Nothing that it tell
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from relay.deliver.certificate import Certificate, certificate_from, described, soon
@@ -14,6 +13,7 @@ from relay.deliver.masking import Masking
 from relay.model.causes import REMEDIES, Cause
 from relay.model.phase import Phase
 from relay.model.result import Trouble
+from relay.model.value import value_class
 
 StepName = Literal["dns", "tcp", "tls", "banner", "ehlo", "starttls", "auth", "quit"]
 # Who says a line: we, the server, or nobody, where it tells of what happened below SMTP.
@@ -23,7 +23,7 @@ Speaker = Literal["client", "server", "relay"]
 _TO_CONNECT = (Cause.CONNECT_TIMEOUT, Cause.CONNECTION_REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Step:
     """``detail`` is what was found, or, of a failed step, what the server or this machine said.
     ``warning``: it works, and will not for long."""
@@ -37,7 +37,7 @@ class Step:
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Line:
     """``at_s``: seconds since the watch began."""
 

@@ -5,13 +5,20 @@ turn must never make a message count as relayed.
 """
 
 import asyncio
+import fcntl
 import re
+import sys
+import termios
 from collections import deque
+from typing import Any
 
 from relay.model.reply import Reply, reply_from_lines
 
 _LONGEST_LINE_BYTES = 8192
 _MOST_LINES = 256
+# TLS adds some octets to each record, of which there are few.
+_MOST_TLS_ADDS = 0.01
+_MOST_TLS_ADDS_BYTES = 256
 _LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -34,8 +41,13 @@ class Wire(asyncio.Protocol):
         self._buffer = b""
         self._lines: list[str] = []
         self._unsent: list[bytes] = []
-        self._asking = 0
-        self._expected = 0
+        self._socket = transport.get_extra_info("socket")
+        # For each reply that is owed, how many octets must have arrived before it can answer them;
+        # and the same of what waits in ``_unsent``.
+        self._owed: deque[int] = deque()
+        self._asking: list[int] = []
+        self._queued_bytes = 0
+        self._sent_bytes = 0
         self._replies: deque[Reply] = deque()
         self._reply_waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
@@ -52,14 +64,18 @@ class Wire(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Nothing has broken, nothing is owed: the next transaction may begin."""
-        return self.intact and not self._expected and not self._asking
+        return self.intact and not self._owed and not self._asking
 
     def send(self, octets: bytes, *, replies: int, more: bool = False) -> None:
         """Write, and expect that many replies from then on. ``more``: what is sent until the next
         turn of the loop leaves with it, by one system call."""
         if self._error:
             raise self._error
-        self._asking += replies
+        if replies:
+            # The first of many commands may be answered while the last is still on its way.
+            self._asking += [self._queued_bytes + 1] * (replies - 1)
+            self._asking.append(self._queued_bytes + len(octets))
+        self._queued_bytes += len(octets)
         self._unsent.append(octets)
         if not more:
             self._flush()
@@ -133,8 +149,9 @@ class Wire(asyncio.Protocol):
         unsent, self._unsent = self._unsent, []
         if unsent and self._error is None:
             # Not before: what the server has said until now answers none of it.
-            self._expected += self._asking
-            self._asking = 0
+            self._owed += self._asking
+            self._asking = []
+            self._sent_bytes = self._queued_bytes
             self._transport.writelines(unsent)
 
     # -- replies
@@ -166,14 +183,22 @@ class Wire(asyncio.Protocol):
             return
         reply = reply_from_lines(int(match[1]), self._lines)
         self._lines = []
-        if not self._expected:
+        if not self._owed or not self._can_answer(self._owed[0]):
             if reply.code >= 400:
                 self._fail(DismissedError(reply))
                 return
             raise ProtocolError(f"a reply that nobody asked for: {reply}")
-        self._expected -= 1
+        self._owed.popleft()
         self._replies.append(reply)
         self._wake()
+
+    def _can_answer(self, octets: int) -> bool:
+        """Whether the server can have so many octets of ours: a 2yz to a content whose end has not
+        arrived there relays nobody. What arrived before the reply was said is confirmed by TCP
+        with the reply itself."""
+        sent_since = self._sent_bytes - octets
+        most = sent_since + sent_since * _MOST_TLS_ADDS + _MOST_TLS_ADDS_BYTES
+        return _unconfirmed_bytes(self._socket) <= most
 
     def _wake(self) -> None:
         if self._reply_waiter and not self._reply_waiter.done():
@@ -186,3 +211,12 @@ class Wire(asyncio.Protocol):
         self._error = self._error or error
         self._wake()
         self.resume_writing()
+
+
+def _unconfirmed_bytes(connected: Any) -> int:
+    """What the kernel holds until the other side's has it; 0 where it does not tell."""
+    try:
+        held = fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError, TypeError):
+        return 0
+    return int.from_bytes(held, sys.byteorder)

@@ -7,7 +7,7 @@ closed is parked: it goes back to the store until one opens.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -26,6 +26,7 @@ from relay.model.message import Kind, Message, Recipient
 from relay.model.ports import Queue
 from relay.model.result import Attempt, Deferred
 from relay.model.suppression import Source
+from relay.model.value import value_class
 from relay.route.plan import Plan, Route
 
 diagnostics = structlog.get_logger("relay.dispatch")
@@ -34,7 +35,7 @@ diagnostics = structlog.get_logger("relay.dispatch")
 ClosedWays = dict[int, float]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Means:
     """What attempts work with."""
 
@@ -182,7 +183,7 @@ class MessageAttempt:
         self, tenant: str, route: Route, gate: Gate, generation: int
     ) -> Closed | None:
         """One handover in the upstream's lane, settled. Nothing is done where the plan no longer
-        holds."""
+        holds, or the connection was lost to another message."""
         assert route.upstream is not None
         closed = gate.closed()
         if closed:
@@ -208,11 +209,13 @@ class MessageAttempt:
                 outcome = await self._tried(route, gate, leave, turn)
         finally:
             turn.pass_on()
+        if outcome is None:
+            return None
         spent = gate.spent(len(route.recipients)) if outcome.attempt.remote_mta else ()
         await self._settler.settle(tenant, outcome, spent)
         return None
 
-    async def _tried(self, route: Route, gate: Gate, ticket: Ticket, turn: Turn) -> Outcome:
+    async def _tried(self, route: Route, gate: Gate, ticket: Ticket, turn: Turn) -> Outcome | None:
         message, recipients = self._trial.message, route.recipients
         gate.spend(len(recipients))
         attempt = None
@@ -223,6 +226,8 @@ class MessageAttempt:
                 gate.spend(-len(recipients))
             if attempt is None:
                 self._situation.pauses.give_back(ticket)
+        if attempt is None:
+            return None
         way = Way(route.upstream, route.kind, message.message_class or None)
         return Outcome(way, recipients, attempt, await self._note(route, gate, ticket, attempt))
 

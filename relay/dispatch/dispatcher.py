@@ -87,6 +87,11 @@ class Dispatcher:
             self.situation.is_unsorted = True
             raise
 
+    def hurry(self) -> None:
+        """Cuts what is under way, and tries nothing more; ``stop`` is to follow."""
+        self.situation.stopping = True
+        self._deliverer.abort()
+
     async def stop(self, timeout: float) -> None:
         """Nothing new is tried; what is under way has ``timeout`` seconds, then it is cut, and
         settled as what it then is: relayed, deferred, or of unknown outcome."""

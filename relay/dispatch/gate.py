@@ -4,7 +4,6 @@ for a quota the way is closed until its window opens.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from relay.dispatch import rates
 from relay.dispatch.lane import Lane
@@ -14,12 +13,13 @@ from relay.dispatch.situation import Situation
 from relay.model.causes import Cause
 from relay.model.pause import Held
 from relay.model.ports import Spent
+from relay.model.value import value_class
 from relay.route.plan import Route
 
 _LONGEST_WITH_TURN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Closed:
     """Not before ``until``, in Unix seconds."""
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Protocol
 
 from relay.config.schema import Upstream
-from relay.deliver.pool import Pool, Turn
+from relay.deliver.connection import Turn
+from relay.deliver.pool import Pool
 from relay.deliver.transaction import Handover
 from relay.model import header as headers
 from relay.model.budget import Budget
@@ -44,9 +45,9 @@ class Packer:
         route: Route,
         recipients: tuple[Recipient, ...],
         turn: Turn | None = None,
-    ) -> Attempt:
-        """Content that lies in the store is read before the upstream is asked for anything. Raises
-        StoreError where it can't be."""
+    ) -> Attempt | None:
+        """Content that lies in the store is read before the upstream is asked for anything. None
+        where nothing was tried (Pool.hand_over). Raises StoreError where it can't be read."""
         assert route.upstream is not None
         # Before anything is waited for: a reload meanwhile may take the upstream away.
         pool = self._deliverer[route.upstream]
@@ -77,7 +78,7 @@ class Packer:
         recipients: tuple[Recipient, ...],
         pool: Pool,
         turn: Turn | None,
-    ) -> Attempt:
+    ) -> Attempt | None:
         upstream = pool.upstream
         sender = reverse_path_under(route.identity, message.reverse_path)
         edits = _edits(upstream, message, recipients, null=not sender)

@@ -40,6 +40,11 @@ class Turn:
             self._held = False
             self._lane.release()
 
+    def kept(self) -> "Turn":
+        """The same turn in other hands: this one has nothing to pass on any more."""
+        held, self._held = self._held, False
+        return Turn(self._lane, held)
+
 
 class Lane:
     """``acquire`` a turn before a handover, ``pass_on`` that after; ``enter`` it with each message

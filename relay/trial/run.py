@@ -86,6 +86,7 @@ class SampleRun:
         way, recipients = self._way, message.recipients
         route = Route(way.kind, way.upstream, way.identity, recipients)
         attempt = await packer.hand_over(message, route, recipients)
+        assert attempt is not None, "it follows nobody, and is not cut"
         return Tried(
             kind=kind,
             message=message,

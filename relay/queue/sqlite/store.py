@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -36,6 +36,7 @@ from relay.model.ports import (
     Usage,
 )
 from relay.model.suppression import Suppression
+from relay.model.value import value_class
 from relay.queue.spool import File, SpoolDirectory, Spooled
 from relay.queue.spooled import spool_path
 from relay.queue.sqlite import (
@@ -78,7 +79,7 @@ _LOOP_PATIENCE_S = 0.1
 diagnostics = structlog.get_logger("relay.queue")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Parts:
     """What an open store consists of."""
 
@@ -159,7 +160,10 @@ class SqliteStore:
         return await self._claimed(partial(claim, limit=limit, now=now))
 
     async def claim_expired(self, limit: int, now: float) -> list[Message]:
-        # Asked every second, and hardly ever is there one: no transaction for that.
+        # Asked every second: an idle relay wakes no thread for it.
+        if not self.usage.messages:
+            return []
+        # And hardly ever is there one: no transaction for that.
         if not await self._read(lambda connection: claiming.is_any_expired(connection, now)):
             return []
         return await self._claimed(partial(claiming.claim_expired, limit=limit, now=now))
@@ -174,6 +178,14 @@ class SqliteStore:
             raise
         self._spooled.claimed(messages)
         return messages
+
+    async def hasten(self, now: float, latest: float) -> int:
+        # Asked at every start, and hardly ever is there one: no transaction for that.
+        if not await self._read(partial(claiming.is_any_late, latest=latest)):
+            return 0
+        work = partial(claiming.hasten, now=now, latest=latest)
+        hastened: int = await self._carried_out(Change(work=work))
+        return hastened
 
     async def apply_classes(self, by_class: Mapping[str, Treatment], others: Treatment) -> None:
         work = partial(claiming.apply_classes, by_class=by_class, others=others)
