@@ -18,8 +18,9 @@ PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 demo: $(INSTALLED)
 	$(BIN)/relay demo
 
+# A file's tests one after another, the files side by side.
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(TESTS)
 
 # Hundreds of kills, and every moment of a recording at which power may go; RELAY_CRASH_SEED repeats.
 crash: $(INSTALLED_DEV)

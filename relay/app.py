@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from relay import __version__
+from relay.accept.descriptors import raise_limit
 from relay.accept.listener import Acceptance
 from relay.config.schema import Config
 from relay.deliver.pool import Deliverer
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.herald import Herald
 from relay.dispatch.keeper import Capacity, Keeper
+from relay.loading import load_the_rest
 from relay.model import events
 from relay.model.budget import Budget
 from relay.model.events import Event
@@ -57,6 +59,10 @@ _COLLECT_AFTER = 10_000
 # would wait for the loop each time. Beside a busy loop, 20 producers (bench/store.py --busy): 8 to
 # 449 pairs a second at 5 ms, 611 to 617 at 0.5 ms, 811 to 1168 at 0.1 ms.
 _SWITCH_INTERVAL_S = 0.0001
+_NO_SOCKET = (
+    "relay.socket binds it for the service and has handed over no such socket: "
+    "`systemctl status relay.socket` says why, `ss -ltnp` who has the port"
+)
 
 
 class App:
@@ -137,11 +143,28 @@ class App:
         await parts.dispatcher.start()
         if relay.counters:
             relay.http = await self._show(relay, relay.counters)
-        listeners = await parts.acceptance.start()
+        listeners = await self._listen(parts.acceptance)
         self._accepting = True
         reloader.reloading = self._manager.reloading
         relay.goes_on_with(reloader.run())
         self._tell_started(relay.store, listeners, relay.recovered)
+        relay.goes_on_with(self._load_the_rest())
+
+    async def _listen(self, acceptance: Acceptance) -> Sequence[str]:
+        try:
+            return await acceptance.start()
+        except PermissionError as error:
+            if not self._manager.listens:
+                raise
+            # The manager is to bind such a port; that it did not is told of in its log alone.
+            raise PermissionError(f"{error}. {_NO_SOCKET}") from error
+
+    async def _load_the_rest(self) -> None:
+        """Once we are ready, for which there is half a second."""
+        try:
+            await asyncio.to_thread(load_the_rest, self._config)
+        except ImportError as error:
+            diagnostics.error("a part of the relay can't be loaded", error=str(error))
 
     async def _drain(self, relay: "_Relay") -> None:
         """What is under way may end; nothing new begins."""
@@ -241,7 +264,8 @@ class App:
                 await store.purge(retention, time.time())
             except StoreError as error:
                 diagnostics.warning("can't purge, trying again later", error=str(error))
-            await asyncio.sleep(_PURGE_EVERY_S)
+            # What is kept for a minute is not kept for eleven.
+            await asyncio.sleep(min(_PURGE_EVERY_S, retention.dead_s, retention.audit_s))
 
 
 @dataclass(slots=True)
@@ -274,6 +298,7 @@ def serve(
 
     manager, sockets = Manager.of(os.environ), inherited(os.environ)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    raise_limit()
     with contextlib.suppress(KeyboardInterrupt):
         app = App(config, store_path, store_opened, reload_asked, manager, sockets)
         uvloop.run(app.run())

@@ -24,6 +24,7 @@ from relay.deliver.pool import Deliverer
 from relay.dispatch.dispatcher import Dispatcher
 from relay.dispatch.herald import Herald
 from relay.dispatch.keeper import Keeper
+from relay.loading import load_the_rest
 from relay.model import events
 from relay.model.budget import Budget
 from relay.model.ports import Store, StoreError
@@ -124,6 +125,7 @@ class Reloader:
         if problems:
             raise RejectedError(*problems)
         await asyncio.to_thread(_reveal, new)
+        await asyncio.to_thread(load_the_rest, new)
         await self._prepare(new)
         await self._take_over(new, changed)
         return changed

@@ -4,13 +4,13 @@ day went. Read from the store, with the relay up or down.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from relay.config.schema import Config
 from relay.config.switches import switches
 from relay.model.figures import Figures, Tally, summed, total
 from relay.model.pause import Pause
 from relay.model.toggle import Switch
+from relay.model.value import value_class
 from relay.queue.sqlite.admin import Administration
 from relay.queue.sqlite.counting import Counts
 from relay.record.audit import rfc3339
@@ -21,7 +21,7 @@ _DAY_S = 86400.0
 _COMPARED = ("tenant", "pilot")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Standing:
     """As of ``at``; the figures are those from ``since`` on (Unix seconds). ``tenants`` has "" for
     mail of none; a pilot's key is tenant and route."""

@@ -14,6 +14,7 @@ from relay.accept import paths
 from relay.accept.admission import Admission, Peer
 from relay.accept.content import TOO_LARGE
 from relay.accept.conversation import Conversation
+from relay.accept.descriptors import sessions_borne
 from relay.accept.gathering import Gathering
 from relay.accept.places import Place, places
 from relay.accept.session import SmtpSession
@@ -181,13 +182,15 @@ class Listener:
         return None if self.implicit_tls else self._tls
 
     async def start(self) -> str:
-        """Binds and listens; returns the address. OSError where it can't, with what to do."""
+        """Binds and listens; returns the address. OSError (PermissionError where that is it) where
+        it can't, with what to do."""
         try:
             self._server = await self._serve()
         except OSError as error:
             number = error.errno or 0
             why = os.strerror(number) + _BIND_ADVICE.get(number, "")
-            raise OSError(f"can't listen on {self._place.name}: {why}") from error
+            kind = PermissionError if number == errno.EACCES else OSError
+            raise kind(f"can't listen on {self._place.name}: {why}") from error
         return self._place.name
 
     async def _serve(self) -> asyncio.Server:
@@ -313,7 +316,7 @@ class Acceptance:
             config=config,
             keeper=keeper,
             budget=budget,
-            sessions=Sessions(limits.sessions, limits.sessions_per_client),
+            sessions=Sessions(sessions_borne(config), limits.sessions_per_client),
             users=Users(config.clients.users),
             gathering=Gathering(log),
         )
@@ -332,7 +335,7 @@ class Acceptance:
     def configure(self, config: Config, tenancy: Tenancy) -> None:
         """Other rules, for the same addresses; the certificates that the files hold now."""
         limits = config.limits
-        self._shared.sessions.configure(limits.sessions, limits.sessions_per_client)
+        self._shared.sessions.configure(sessions_borne(config), limits.sessions_per_client)
         self._shared.users.configure(config.clients.users)
         for listener in self._listeners:
             listener.configure(config, tenancy)

@@ -30,7 +30,7 @@ _MOST_UNKNOWN_COMMANDS = 10
 _MOST_AUTH_FAILURES = 3
 # Octets a second. A client that is slower is as good as one that says nothing, or an octet a minute
 # would hold a session, and the memory of its header section, for years.
-_SLOWEST_CONTENT = 100
+_SLOWEST_CONTENT = 10
 
 # A browser made to talk to port 25 (cross-protocol attacks) begins with one of these.
 _NOT_SMTP = frozenset({b"GET", b"POST", b"PUT", b"CONNECT", b"OPTIONS", b"HEAD"})
@@ -119,7 +119,10 @@ class SmtpSession(Conversation):
             # The client's affair, as when it hangs up; nothing more can be said to it.
             raise ConnectionResetError(f"the TLS handshake failed: {error}") from error
         self._inbox.read_from(self.transport)
-        self._secure, self._client_name = True, ""
+        # Nor does anything said in the clear count: not the name, nor how its lines ended, by which
+        # the end of a content would be found.
+        self._secure, self._client_name, self._extended = True, "", False
+        self._lf_mode = None
 
     def _auth(self, argument: str) -> Pending:
         if self._transaction or self._user is not None:

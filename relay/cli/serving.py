@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from relay.config.schema import Config
 
 _FAILED = 1
-_CONFIGURATION = 78  # EX_CONFIG: systemd does not restart into the same mistake
+# EX_CONFIG: systemd does not restart into the same mistake, nor into a store that is refused.
+_NO_USE_TO_TRY_AGAIN = 78
 
 
 def serve(file: str | None) -> int:
@@ -43,15 +44,16 @@ def _configured(file: str | None, reload_asked: Sequence[int]) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
-        return _CONFIGURATION
+        return _NO_USE_TO_TRY_AGAIN
     if config.store.path is None:
         print("store: only sqlite: stores can be served yet", file=sys.stderr)
-        return _CONFIGURATION
+        return _NO_USE_TO_TRY_AGAIN
     return _served(config, config.store.path, reload_asked)
 
 
 def _served(config: "Config", store_path: Path, reload_asked: Sequence[int]) -> int:
     from relay.model.ports import StoreError
+    from relay.queue.errors import StoreUnusable
     from relay.queue.lock import AlreadyServing, ServeLock
     from relay.queue.sqlite.opening import make_directory, open_store
 
@@ -67,7 +69,7 @@ def _served(config: "Config", store_path: Path, reload_asked: Sequence[int]) -> 
             app.serve(config, store_path, store_opened, reload_asked)
     except (AlreadyServing, StoreError, OSError) as error:
         print(f"relay: {error}", file=sys.stderr)
-        return _FAILED
+        return _NO_USE_TO_TRY_AGAIN if isinstance(error, StoreUnusable) else _FAILED
     return 0
 
 

@@ -14,6 +14,8 @@ _ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"')
 _MAILBOX = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>]*?))\s*<([^<>]*)>\s*')
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
+# So that a header field fits into one line, every character escaped, with the longest address.
+_LONGEST_NAME = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 # Python speaks IDNA 2003, which maps these to other letters; the registries follow IDNA 2008,
@@ -99,14 +101,21 @@ def mailbox(text: str) -> Mailbox:
         return Mailbox("", address(text.strip()))
     quoted, plain, addr_spec = match.groups()
     name = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-    return Mailbox(name.strip(), address(addr_spec.strip()))
+    return Mailbox(_display_name(name), address(addr_spec.strip()))
 
 
 def named_mailbox(display_name: str, addr_spec: str) -> Mailbox:
     """A mailbox from its two halves, each as it is."""
     if _CONTROL.search(display_name):
         raise ValueError("a display name is one line, without control characters")
-    return Mailbox(display_name.strip(), address(addr_spec.strip()))
+    return Mailbox(_display_name(display_name), address(addr_spec.strip()))
+
+
+def _display_name(text: str) -> str:
+    name = text.strip()
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"a display name has at most {_LONGEST_NAME} characters")
+    return name
 
 
 def host(text: str) -> str:

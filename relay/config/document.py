@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from relay.config.problem import Loc, Place, Places, Problem
-from relay.config.syntax import in_words
+from relay.config.syntax import TOO_DEEP, in_words
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
@@ -18,6 +18,11 @@ _CONVERTED = frozenset({_TAG + "bool", _TAG + "int", _TAG + "float"})
 _NULL = _TAG + "null"
 # Dates and "=" are text here: no key wants them as anything else.
 _TEXT = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
+# No configuration needs half of it; libyaml's stack, and Python's, have an end.
+_DEEPEST = 50
+# Aliases of aliases make as many values as one likes out of a few lines; ten thousand tenants have
+# a fifth of this.
+_MOST_VALUES = 500_000
 
 
 class Document:
@@ -48,31 +53,60 @@ def read_document(octets: bytes, source: str) -> Document:
     return document
 
 
+class _TooMuchError(Exception):
+    """The file stands for more values than anybody has written."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses to go too deep."""
+
+    depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=current_node.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+
 class _Reader:
     """Walks the nodes of one YAML document."""
 
     def __init__(self, document: Document, source: str) -> None:
         self._document = document
         self._source = source
-        self._loader: yaml.CSafeLoader
+        self._loader: _Loader
         self._open: set[int] = set()
+        self._merging: set[int] = set()
+        self._values = 0
 
     def read(self, octets: bytes) -> Any:
         """The data, or None where there is none or the text is not YAML."""
         try:
-            self._loader = yaml.CSafeLoader(octets)
+            self._loader = _Loader(octets)
             root = self._loader.get_single_node()
         except yaml.YAMLError as error:
             line, column, words = in_words(error, octets)
             place = Place(self._source, line, column)
             self._document.problems.append(Problem(place, "", words))
             return None
-        return self._value(root, ()) if root else None
+        try:
+            return self._value(root, ()) if root else None
+        except _TooMuchError:
+            words = f"its aliases (*) make more than {_MOST_VALUES} values of it"
+            self._document.problems.append(Problem(Place(self._source, 1, 1), "", words))
+            return None
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
         if id(node) in self._open:
             self._fault(node, loc, "an alias leads back to itself")
             return None
+        if len(self._open) >= _DEEPEST:
+            self._fault(node, loc, TOO_DEEP)
+            return None
+        self._count()
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -105,7 +139,7 @@ class _Reader:
         self._document.written[loc] = node.value
         try:
             return self._loader.construct_object(node)
-        except (ValueError, yaml.YAMLError):
+        except (ValueError, LookupError, yaml.YAMLError):
             self._fault(node, loc, "does not fit the tag (!) before it")
             return None
 
@@ -116,7 +150,7 @@ class _Reader:
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
                 for base in self._bases(value_node, loc):
-                    merged = {**self._pairs(base, loc), **merged}
+                    merged = {**self._merged(base, loc), **merged}
             elif not isinstance(key_node, yaml.ScalarNode) or not key_node.value:
                 self._fault(key_node, loc, "a name is missing before a colon")
             elif key_node.value in own:
@@ -127,6 +161,17 @@ class _Reader:
                 own[key_node.value] = (key_node, value_node)
         return {**merged, **own}
 
+    def _merged(self, base: yaml.MappingNode, loc: Loc) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        if id(base) in self._merging or len(self._merging) >= _DEEPEST:
+            self._fault(base, loc, "<< leads back to itself, or through too many aliases")
+            return {}
+        self._count()
+        self._merging.add(id(base))
+        try:
+            return self._pairs(base, loc)
+        finally:
+            self._merging.discard(id(base))
+
     def _bases(self, node: yaml.Node, loc: Loc) -> Iterator[yaml.MappingNode]:
         """The mappings that a merge key (<<) names."""
         for base in node.value if isinstance(node, yaml.SequenceNode) else [node]:
@@ -134,6 +179,11 @@ class _Reader:
                 yield base
             else:
                 self._fault(base, loc, "<< wants an alias of a mapping, like <<: *common")
+
+    def _count(self) -> None:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise _TooMuchError
 
     def _fault(self, node: yaml.Node, loc: Loc, message: str) -> None:
         self._document.places[loc] = self._place(node)

@@ -140,8 +140,7 @@ class Secret:
             raise SecretError(
                 f"{self.reference}: the variable {self._name} is not set"
                 + (f" here, and there is {closed}" if closed else "")
-                + f"; set it in {service.ENVIRONMENT_FILE} (EnvironmentFile= of relay.service) and "
-                "restart the relay"
+                + f"; {self._where_to_set_it()}"
             )
         return self._checked(value)
 
@@ -164,9 +163,23 @@ class Secret:
                 return path
         places = ", ".join(str(path) for path in paths)
         raise SecretError(
-            f"{self.reference}: no such credential (looked for {places}); add "
-            f"LoadCredential={self._name}:FILE to relay.service and restart it"
+            f"{self.reference}: no such credential (looked for {places}); "
+            + self._where_to_put_it()
         )
+
+    def _where_to_set_it(self) -> str:
+        if service.in_container(self._environ):
+            return "set it in the container's environment, and start a new one"
+        return (
+            f"set it in {service.ENVIRONMENT_FILE} (EnvironmentFile= of relay.service) and "
+            "restart the relay"
+        )
+
+    def _where_to_put_it(self) -> str:
+        if service.in_container(self._environ):
+            place = service.CONTAINER_SECRETS / self._name
+            return f"mount it as {place} into the container, and start a new one"
+        return f"add LoadCredential={self._name}:FILE to relay.service and restart it"
 
     def _opened(self) -> str:
         if self._keys is None:

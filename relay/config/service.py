@@ -9,8 +9,14 @@ from pathlib import Path
 
 # The EnvironmentFile= of relay.service.
 ENVIRONMENT_FILE = Path("/etc/relay/environment")
+_CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 # Where systemd, and then Docker and its like, put a service's credentials.
-_CREDENTIAL_DIRECTORIES = ("/run/credentials/relay.service", "/run/secrets")
+_SERVICE_CREDENTIALS = Path("/run/credentials/relay.service")
+CONTAINER_SECRETS = Path("/run/secrets")
+# There where systemd is what has booted: sd_booted(3).
+BOOTED = Path("/run/systemd/system")
+# Set by the container image (Dockerfile).
+_IMAGE_VARIABLE = "RELAY_IMAGE_LISTEN"
 
 
 def environment() -> Mapping[str, str]:
@@ -24,8 +30,16 @@ def environment() -> Mapping[str, str]:
 
 def credential_files(name: str, environ: Mapping[str, str]) -> list[Path]:
     """Where the credential of that name may be: the first that is there holds."""
-    directories = (environ.get("CREDENTIALS_DIRECTORY"), *_CREDENTIAL_DIRECTORIES)
+    directories = (environ.get(_CREDENTIALS_VARIABLE), _SERVICE_CREDENTIALS, CONTAINER_SECRETS)
     return [Path(directory, name) for directory in directories if directory]
+
+
+def in_container(environ: Mapping[str, str]) -> bool:
+    """Whether there is no relay.service, but an engine that makes a container anew."""
+    if environ.get(_CREDENTIALS_VARIABLE):
+        return False
+    # On a machine of systemd's, others than container engines use the folder.
+    return _IMAGE_VARIABLE in environ or (CONTAINER_SECRETS.is_dir() and not BOOTED.is_dir())
 
 
 def _variables(text: str) -> Iterator[tuple[str, str]]:

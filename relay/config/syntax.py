@@ -12,7 +12,9 @@ _ALIAS = (
     "a value that begins with * or & needs quotes (it is an alias of nothing else): "
     '"*.acme.example"'
 )
+TOO_DEEP = "is nested too deep"
 _ADVICE = {
+    TOO_DEEP: "what stands here is nested deeper than any configuration",
     "mapping values are not allowed in this context": "a colon can't stand here: the line is "
     "indented more than its neighbours, or a value with a colon in it needs quotes",
     "could not find expected ':'": "a key without its colon, or a line that is indented wrongly, "

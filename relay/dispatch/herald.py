@@ -130,6 +130,7 @@ class Herald:
                         cause=group.cause,
                         queue_id=group.queue_id,
                         count=group.messages,
+                        own_remedy=group.own_remedy,
                     )
                 )
 

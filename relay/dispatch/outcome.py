@@ -9,6 +9,7 @@ from relay.model.events import Event, Way
 from relay.model.message import DEAD_STATES, Ending, Message, Recipient, Settlement, State, ending
 from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
 from relay.model.retry import Schedule, delay_s
+from relay.model.value import value_class
 
 # Failures of these scopes are the message's or recipient's own and count against retry.attempts.
 _OWN = frozenset({Scope.RECIPIENT, Scope.MESSAGE})
@@ -16,7 +17,7 @@ _OWN = frozenset({Scope.RECIPIENT, Scope.MESSAGE})
 _NOBODYS = frozenset({Cause.LOCAL_ERROR, Cause.NO_ROUTE})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """One handover: which recipients, which way, and what came of it for each. ``closed_until``:
     the way is held back now, so that what failed on it is not the message's own failure."""
@@ -121,7 +122,10 @@ class Trial:
         self, recipients: Sequence[Recipient], schedule: Schedule, *, now: float, chance: float
     ) -> tuple[Settlement, list[Event]]:
         """These are on the suppression list, and not tried at all."""
-        news = [replace(r, state=State.SUPPRESSED, cause=Cause.SUPPRESSED) for r in recipients]
+        news = [
+            replace(r, state=State.SUPPRESSED, cause=Cause.SUPPRESSED, own_remedy=None)
+            for r in recipients
+        ]
         self._take(news)
         told = [events.email_suppressed(self.message, news, REMEDIES[Cause.SUPPRESSED])]
         return self._after_news(news, told, schedule, now, chance), told
@@ -173,13 +177,23 @@ def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:
     match result:
         case Relayed(reply):
             return replace(
-                recipient, state=State.RELAYED, cause=None, reply=reply, upstream=upstream
+                recipient,
+                state=State.RELAYED,
+                cause=None,
+                reply=reply,
+                upstream=upstream,
+                own_remedy=None,
             )
-        case Failed(cause, _, reply):
+        case Failed(cause, _, reply, _, own_remedy):
             return replace(
-                recipient, state=State.FAILED, cause=cause, reply=reply, upstream=upstream
+                recipient,
+                state=State.FAILED,
+                cause=cause,
+                reply=reply,
+                upstream=upstream,
+                own_remedy=own_remedy,
             )
-        case Deferred(cause, scope, reply):
+        case Deferred(cause, scope, reply, _, own_remedy):
             # Until its way is held back, a failure of the way may be the message's own.
             own = (scope in _OWN or outcome.closed_until is None) and cause not in _NOBODYS
             return replace(
@@ -189,6 +203,7 @@ def _after(recipient: Recipient, result: Result, outcome: Outcome) -> Recipient:
                 reply=reply,
                 upstream=upstream,
                 unknown=recipient.unknown or cause is Cause.OUTCOME_UNKNOWN,
+                own_remedy=own_remedy,
             )
 
 

@@ -15,6 +15,7 @@ from relay.model.causes import Cause, Scope
 from relay.model.pause import Held, Pause
 from relay.model.result import Attempt, Deferred, Failed, Relayed, Trouble
 from relay.model.retry import Schedule, delay_s
+from relay.model.value import value_class
 
 # After MAIL these may be the message's fault, until a second message has met them.
 _DOUBTFUL = frozenset(
@@ -35,7 +36,7 @@ _PROBE_S = 5.0
 _FORGET_SENDER_S = 7 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ticket:
     """Leave to hand over, on one way, given ``at`` (Unix seconds). ``probes`` are the pauses that
     it tries."""
@@ -59,7 +60,7 @@ class Change:
         return bool(self.paused or self.changed or self.ended)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _BackingOff:
     """How long a pause lasts that begins or goes on now."""
 
@@ -107,6 +108,10 @@ class Pauses:
         ]
         self._pauses.update({pause.held: pause for pause in changed})
         return Change(changed=changed)
+
+    def end_rests(self) -> None:
+        """The clock was set: the rates themselves know better when their windows open."""
+        self._resting.clear()
 
     # -- before a handover
 
@@ -236,7 +241,8 @@ class Pauses:
     ) -> None:
         """Begins a pause; what was under way when it began adds nothing to it."""
         if held not in self._pauses:
-            pause = Pause(held, backing_off.now, backing_off.until(1), *_why(trouble))
+            begun = Pause(held, backing_off.now, backing_off.until(1))
+            pause = _met(begun, trouble)
             self._pauses[held] = pause
             change.paused.append(pause)
 
@@ -244,14 +250,9 @@ class Pauses:
         self, pause: Pause, trouble: Trouble | None, change: Change, backing_off: "_BackingOff"
     ) -> None:
         failures = pause.failures + 1
-        cause, detail = _why(trouble) if trouble else (pause.cause, pause.detail)
-        pause = replace(
-            pause,
-            failures=failures,
-            until=backing_off.until(failures),
-            cause=cause,
-            detail=detail,
-        )
+        pause = replace(pause, failures=failures, until=backing_off.until(failures))
+        if trouble:
+            pause = _met(pause, trouble)
         self._pauses[pause.held] = pause
         change.changed.append(pause)
 
@@ -349,5 +350,7 @@ def _answered(attempt: Attempt) -> bool:
     )
 
 
-def _why(trouble: Trouble) -> tuple[Cause, str]:
-    return trouble.cause, str(trouble.reply) if trouble.reply else trouble.detail
+def _met(pause: Pause, trouble: Trouble) -> Pause:
+    """The pause with the latest reason for it, and what to do about that very one."""
+    detail = str(trouble.reply) if trouble.reply else trouble.detail
+    return replace(pause, cause=trouble.cause, detail=detail, own_remedy=trouble.own_remedy)

@@ -8,16 +8,16 @@ counts as long as any of it is within the window. It knows no clock: ``now`` is 
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from relay.config.schema import Config, Rates, UpstreamLimits
 from relay.model.ports import Spent
+from relay.model.value import value_class
 
 SLOT_S = 360
 _DAY_SLOTS = 86400 // SLOT_S
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Limit:
     """One cap: ``name`` is its setting; ``per_recipient`` where recipients are counted."""
 
@@ -35,7 +35,7 @@ class Limit:
         return self.window_s >= 3600
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wait:
     """A limit is used up until ``until``."""
 
@@ -77,6 +77,9 @@ class _Log:
             at, spent = self._entries.pop()
             self._entries.append((at, max(spent + count, 0)))
             self._sum -= min(-count, spent)
+
+    def move(self, by_s: float) -> None:
+        self._entries = deque((at + by_s, count) for at, count in self._entries)
 
 
 class _Slots:
@@ -151,6 +154,15 @@ class Subject:
                 if len(spent) > _DAY_SLOTS + 2:
                     del spent[min(spent)]
 
+    def move(self, by_s: float) -> None:
+        for log in self._logs:
+            log.move(by_s)
+        for spent in self._spent.values():
+            # In place, since the quotas look at it.
+            moved = {slot + round(by_s / SLOT_S): count for slot, count in spent.items()}
+            spent.clear()
+            spent.update(moved)
+
     def load(self, spent: Spent, *, per_recipient: bool) -> None:
         self._spent[per_recipient][spent.slot] = spent.count
 
@@ -206,6 +218,11 @@ class RateLimits:
     def _new(self, tenant: str) -> Subject:
         # One message to many is no way around a tenant's cap, whatever the provider counts.
         return Subject(f"default/{tenant}", self._per_tenant, "recipients", "recipients")
+
+    def move(self, by_s: float) -> None:
+        """The clock was set by so much: what was spent is as long ago as before."""
+        for subject in (*self._subjects.values(), *self._tenants.values()):
+            subject.move(by_s)
 
     def load(self, spent: Iterable[Spent]) -> None:
         """What was spent in a former life. Recipients are stored under the subject's name with

@@ -153,6 +153,7 @@ class Settler:
             upstream=first.upstream,
             detail=str(first.reply or ""),
             recipients=len(dead),
+            own_remedy=first.own_remedy,
         )
 
     def _note(self, kind: IncidentKind, *, about_message: bool = True, **more: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from relay.config.schema import Config
+from relay.dispatch.clock import WallClock
 from relay.dispatch.pauses import Change, Pauses, Ticket
 from relay.dispatch.rates import SLOT_S, RateLimits, slot_of
 from relay.dispatch.under_way import UnderWay
@@ -20,7 +21,7 @@ from relay.model.notice import Incident, IncidentKind
 from relay.model.pause import Pause
 from relay.model.ports import Orders, Queue, StoreError, Treatment
 from relay.model.result import Attempt
-from relay.model.retry import Schedule
+from relay.model.retry import JITTER, Schedule
 from relay.route.classes import Facts, class_of, classes_key
 from relay.route.plan import Plan, Snapshot, classes_apart, plan, upstreams_of_tenant
 from relay.route.tenancy import Tenancy
@@ -66,6 +67,7 @@ class Situation:
         self.pauses = Pauses(config.retry.schedule)
         self.rates = RateLimits(config)
         self.under_way = UnderWay(queue)
+        self._clock = WallClock()
         self.watchman = watchman
         self.stopping = False
         # Told the number of the request, and who makes it.
@@ -111,7 +113,9 @@ class Situation:
             self.under_way.generation = orders.generation
             self._reloads = orders.reload_answered
             self._note_reload(orders)
-        self.rates.load(await self._queue.spent(slot_of(now) - _DAY_SLOTS - 1))
+        # What lies farther ahead was spent under a clock that was wrong.
+        first, last = slot_of(now) - _DAY_SLOTS - 1, slot_of(now) + _DAY_SLOTS
+        self.rates.load(s for s in await self._queue.spent(first) if s.slot <= last)
 
     async def take_over(self) -> None:
         """Before anything that a former life left is claimed, but not before mail is accepted: for
@@ -119,6 +123,7 @@ class Situation:
         if self._is_taken_over:
             return
         await self.apply_classes(self.config)
+        await self._hasten()
         self._is_taken_over = True
 
     async def apply_classes(self, config: Config) -> None:
@@ -261,8 +266,29 @@ class Situation:
         await self.carry_out(self.pauses.try_now(upstreams, time.time()))
         self._changed(None)
 
+    async def _clock_was_set(self, by_s: float) -> None:
+        """What was said of the time before is no more true. Raises StoreError."""
+        diagnostics.warning("the clock was set", by_s=round(by_s, 1))
+        self.rates.move(by_s)
+        self.pauses.end_rests()
+        if by_s < 0:
+            self._is_taken_over = False
+            await self.try_now(self.config.upstreams)
+
+    async def _hasten(self) -> None:
+        """What is to wait for longer than any schedule says was put off under a clock that was
+        ahead. Raises StoreError."""
+        schedules = (self.config.retry.schedule, *self._schedules.values())
+        longest_s = max(schedule.longest_s for schedule in schedules) * (1 + JITTER)
+        now = time.time()
+        hastened = await self._queue.hasten(now, now + longest_s)
+        if hastened:
+            diagnostics.warning("due at once, put off by a clock ahead", messages=hastened)
+
     async def sweep(self) -> None:
         """What time alone has ended."""
+        if moved_s := self._clock.moved_s():
+            await self._clock_was_set(moved_s)
         now = time.time()
         change = self.pauses.sweep(now)
         if change or self._unsaved:
@@ -309,6 +335,7 @@ class Situation:
                 pause.cause,
                 pause.detail,
                 held.sender,
+                own_remedy=pause.own_remedy,
             )
         )
 

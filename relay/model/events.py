@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal, get_args
 
-from relay.model.causes import REMEDIES
 from relay.model.identifiers import new_identifier
 from relay.model.message import Kind, Message, Recipient
 from relay.model.pause import Pause
@@ -242,7 +241,7 @@ def upstream_paused(pause: Pause) -> Event:
         "sender": pause.held.sender or None,
         "cause": pause.cause,
         "detail": pause.detail,
-        "remedy": pause.cause and REMEDIES[pause.cause],
+        "remedy": pause.remedy,
         "actor": pause.actor or "relay",
         "reason": pause.reason,
         "until": pause.until,

@@ -21,13 +21,16 @@ _IDENTIFIER = re.compile(rf"[0-7][{_ALPHABET}]{{{LENGTH - 1}}}", re.ASCII | re.I
 # 51 bits of microseconds since 2020 last until 2091; 12 random bits keep two processes apart.
 _EPOCH_US = 1_577_836_800_000_000
 _RANDOM_BITS = 12
+# As numbers these lie within the first three days of 2020.
+_BEGIN_BITS = 50
 
 
 class Identifiers:
     """Makes identifiers that never repeat nor go back within a process, even if the clock does."""
 
     def __init__(self) -> None:
-        self._last = 0
+        # A clock that begins before 2020 at every start must not make the same ones every time.
+        self._last = random.getrandbits(_BEGIN_BITS)
 
     def next(self) -> str:
         moment = (time.time_ns() // 1000 - _EPOCH_US) << _RANDOM_BITS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from relay.model.causes import Cause
+from relay.model.causes import REMEDIES, Cause
 from relay.model.reply import Reply
 from relay.model.value import value_class
 
@@ -38,9 +38,10 @@ PRIORITIES = ("high", "normal", "low")
 class Recipient:
     """``notify`` is False where the client said NOTIFY=NEVER: no DSN may tell of this recipient.
 
-    ``attempts`` counts the failures of the recipient's or the message's own. ``cause``, ``reply``
-    and ``upstream`` are those of the latest attempt. ``unknown``: an attempt ended without a reply
-    behind the final dot, or with the relay's own life, so it may arrive twice.
+    ``attempts`` counts the failures of the recipient's or the message's own. ``cause``, ``reply``,
+    ``upstream`` and ``own_remedy`` (as in model.result) are those of the latest attempt.
+    ``unknown``: an attempt ended without a reply behind the final dot, or with the relay's own
+    life, so it may arrive twice.
     """
 
     position: int
@@ -52,6 +53,12 @@ class Recipient:
     reply: Reply | None = None
     upstream: str | None = None
     unknown: bool = False
+    own_remedy: str | None = None
+
+    @property
+    def remedy(self) -> str | None:
+        """Of ``cause``; None where it has none."""
+        return self.own_remedy or (REMEDIES[self.cause] if self.cause else None)
 
 
 @value_class

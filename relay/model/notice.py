@@ -58,7 +58,7 @@ class Incident:
     tenant. ``detail`` is the upstream's reply or the local reason, ``address`` the sender of
     SENDER_HELD and the recipient of SUPPRESSED. UPSTREAM_RESUMED ends the UPSTREAM_PAUSED
     of its upstream, or, with a tenant, the TENANT_WAY_PAUSED of that tenant there. ``count``: it
-    stands for so many of its kind.
+    stands for so many of its kind. ``own_remedy`` is said instead of the cause's.
     """
 
     kind: IncidentKind
@@ -70,3 +70,4 @@ class Incident:
     queue_id: str | None = None
     recipients: int = 0
     count: int = 1
+    own_remedy: str | None = None

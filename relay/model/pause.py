@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from relay.model.causes import Cause
+from relay.model.causes import REMEDIES, Cause
 from relay.model.value import value_class
 
 
@@ -24,7 +24,8 @@ class Held:
 class Pause:
     """``since`` and ``until`` are in Unix seconds. ``until`` is when it is probed next, or when a
     pause by hand ends; None: when somebody resumes it. ``failures`` counts the failed attempts
-    that met it, probes included. ``actor`` is set where a person has paused it, with the reason.
+    that met it, probes included. ``own_remedy`` is that of the latest of them, where it had a
+    better one than the cause's. ``actor`` is set where a person has paused it, with the reason.
     """
 
     held: Held
@@ -35,6 +36,12 @@ class Pause:
     failures: int = 1
     actor: str | None = None
     reason: str = ""
+    own_remedy: str | None = None
+
+    @property
+    def remedy(self) -> str | None:
+        """None: of a pause by hand there is nothing to mend."""
+        return self.own_remedy or (REMEDIES[self.cause] if self.cause else None)
 
     @property
     def by_hand(self) -> bool:

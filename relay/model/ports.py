@@ -144,14 +144,15 @@ class Told:
 
 @value_class
 class Untold:
-    """Dead letters whose owner has yet to hear of them: how many, the first of them, and its
-    cause. ``stage`` is what they are to be told."""
+    """Dead letters whose owner has yet to hear of them: how many, the first of them, its cause
+    and own remedy. ``stage`` is what they are to be told."""
 
     tenant: str
     stage: Stage
     messages: int
     queue_id: str
     cause: Cause | None
+    own_remedy: str | None = None
 
 
 @value_class
@@ -214,6 +215,9 @@ class Queue(Protocol):
 
     async def claim_expired(self, limit: int, now: float) -> list[Message]:
         """Claim up to ``limit`` messages that are too old, whatever their way."""
+
+    async def hasten(self, now: float, latest: float) -> int:
+        """What is not parked and due later than ``latest`` is due ``now``; how many messages."""
 
     async def apply_classes(self, by_class: Mapping[str, Treatment], others: Treatment) -> None:
         """What the present configuration makes of queued mail, by class, and of the mail of no

@@ -4,12 +4,15 @@ import re
 
 from relay.model.value import value_class
 
+# Of two lines or three, as long as they may be; a trail keeps it, and people read it.
+_LONGEST_TEXT = 2000
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 
 @value_class
 class Reply:
-    """``text`` holds the lines without code and enhanced status, joined by a space."""
+    """``text`` holds the lines without code and enhanced status, joined by a space; of what a
+    server has said no control characters, and no more than anybody reads."""
 
     code: int
     enhanced_status: str | None
@@ -39,4 +42,10 @@ def reply_from_lines(code: int, lines: list[str]) -> Reply:
             line = line[match.end() :]
         if line:
             texts.append(line)
-    return Reply(code, enhanced_status, " ".join(texts))
+    return Reply(code, enhanced_status, _clean(" ".join(texts)))
+
+
+def _clean(text: str) -> str:
+    """It goes to terminals, and back to the application as a reply of our own."""
+    text = text[:_LONGEST_TEXT]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

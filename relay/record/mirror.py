@@ -22,6 +22,7 @@ class Mirror:
         self._waiting: deque[bytes] = deque()
         self._wake = threading.Event()
         self._closed = False
+        self._torn = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
@@ -51,10 +52,13 @@ class Mirror:
     def _put(self, lines: list[bytes]) -> None:
         if self._prettify:
             lines = [self._prettify(line).encode("utf-8", "replace") for line in lines]
-        octets = memoryview(b"\n".join([*lines, b""]))
+        # The end of a line that was torn, lest the next is taken for the rest of it.
+        octets = memoryview(b"\n".join([*[b""] * self._torn, *lines, b""]))
         try:
             while octets:
-                octets = octets[os.write(self._descriptor, octets) :]
+                written = os.write(self._descriptor, octets)
+                self._torn = octets[written - 1] != ord("\n")
+                octets = octets[written:]
         except OSError:
             # Nobody is left to read (a closed pipe, a full disk): the store has the trail.
             self.dropped += len(lines)

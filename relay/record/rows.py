@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from relay.model.causes import REMEDIES
 from relay.model.figures import Figures
 from relay.model.pause import Held, Pause
 from relay.model.toggle import Switch, Toggle
@@ -21,7 +20,7 @@ def pause_row(held: Held, pause: Pause | None, now: float) -> Row:
         "state": pause.state(now) if pause else "open",
         "cause": pause.cause if pause else None,
         "detail": (pause.detail or None) if pause else None,
-        "remedy": REMEDIES[pause.cause] if pause and pause.cause else None,
+        "remedy": pause.remedy if pause else None,
         "since": rfc3339(pause.since) if pause else None,
         "until": rfc3339(pause.until) if pause and pause.until is not None else None,
         "failures": pause.failures if pause else 0,

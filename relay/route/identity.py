@@ -11,6 +11,8 @@ from relay.config.schema import Mailbox
 from relay.model import header as headers
 from relay.model.value import value_class
 
+# RFC 5322 section 2.1.1, without its CRLF.
+_LONGEST_LINE = 998
 _FALSIFIED = frozenset({b"sender", b"return-path", b"dkim-signature"})
 
 
@@ -76,7 +78,8 @@ def _with_from(
 def _from_field(mailbox: Mailbox, original_name: bytes) -> bytes:
     address = mailbox.address.encode()
     value = b"%b <%b>" % (original_name, address)
-    if not original_name or headers.one_mailbox(value) != mailbox.address:
+    fits = len(b"From: " + value) <= _LONGEST_LINE
+    if not original_name or not fits or headers.one_mailbox(value) != mailbox.address:
         name = quoted_name(mailbox.display_name)
         value = b"%b <%b>" % (name, address) if name else address
     return b"From: " + value + b"\r\n"
@@ -98,7 +101,14 @@ def _reply_to(
         return b"Reply-To: " + (b"%b <%b>" % (name, address) if name else address) + b"\r\n"
     if not rewritten:
         return b""
-    return b"Reply-To:" + header[rewritten[0].value_start : rewritten[0].end]
+    return _reply_to_field(header[rewritten[0].value_start : rewritten[0].end])
+
+
+def _reply_to_field(value: bytes) -> bytes:
+    """``value`` is From's, as it stands; the name before it is longer than From's was."""
+    if len(b"Reply-To:" + value.partition(b"\r\n")[0]) <= _LONGEST_LINE:
+        return b"Reply-To:" + value
+    return b"Reply-To:\r\n " + value.lstrip(b" \t")
 
 
 def _added(header: bytes, field: bytes) -> bytes:

@@ -6,10 +6,12 @@ By hand, since it is a dozen lines: no library for it is kept well enough to be 
 import os
 import socket
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+# A manager that is busy (a boot, a reload of its own) reads in the end.
+_PATIENCE_S = 5.0
 
 
 class Manager:
@@ -34,26 +36,34 @@ class Manager:
         return bool(self._address)
 
     def tell(self, *lines: str) -> None:
-        """Never blocks, never raises: a manager that does not hear is not worth a message."""
-        if not self._address:
-            return
-        with (
-            suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifying,
-        ):
-            notifying.sendto("\n".join(lines).encode(), self._address)
+        """What is soon said again. Never blocks, never raises: a manager that does not hear is not
+        worth a message."""
+        self._send(lines, 0)
 
     def tell_ready(self) -> None:
-        self.tell("READY=1")
+        self._tell_once("READY=1")
 
     def tell_stopping(self) -> None:
-        self.tell("STOPPING=1")
+        self._tell_once("STOPPING=1")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """Whatever comes of it, we are ready again. The time is Type=notify-reload's."""
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._tell_once("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
         finally:
             self.tell_ready()
+
+    def _tell_once(self, *lines: str) -> None:
+        """Waits for room, if there is none: a READY=1 that is lost is a start that has failed."""
+        self._send(lines, _PATIENCE_S)
+
+    def _send(self, lines: Sequence[str], patience_s: float) -> None:
+        if not self._address:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+            notifying.settimeout(patience_s)
+            # Unconnected, it would count as writable whatever waits at the other end.
+            notifying.connect(self._address)
+            notifying.send("\n".join(lines).encode())

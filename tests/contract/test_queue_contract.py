@@ -52,7 +52,7 @@ async def test_every_field_comes_back(store: Store) -> None:
                 Recipient(
                     2, "d@e.example", True, State.PENDING, 3, Cause.RATE_LIMITED, reply, "ses"
                 ),
-                Recipient(3, "f@g.example", unknown=True),
+                Recipient(3, "f@g.example", unknown=True, own_remedy="wait über Nacht"),
             ],
         ),
         expires_from=1_800_000_000.5,
@@ -255,6 +255,7 @@ async def test_a_deferred_message_waits_with_its_news(store: Store) -> None:
         reply=Reply(450, "4.2.1", "later"),
         upstream="acme-sendgrid",
         unknown=True,
+        own_remedy="that mailbox receives too much",
     )
     await store.settle([settlement(kept, Ending.WAITS, due=NOW + 30, recipients=[news])], [])
     due = await store.due(NOW)

@@ -152,13 +152,13 @@ async def test_owners_have_yet_to_hear_of_dead_letters(store: Store) -> None:
 async def test_the_cause_is_that_of_a_recipient_who_lacks_it(store: Store) -> None:
     two = [
         Recipient(0, "a@c.example", state=State.RELAYED, cause=Cause.RATE_LIMITED),
-        Recipient(1, "b@c.example", state=State.EXPIRED, cause=Cause.EXPIRED),
+        Recipient(1, "b@c.example", state=State.EXPIRED, cause=Cause.EXPIRED, own_remedy="do it"),
     ]
     kept = message(recipients=two)
     await store.add(kept, claimed=True, events=[])
     await store.settle([settlement(kept, Ending.DEAD)], [])
     [untold] = await store.untold(0)
-    assert untold.cause is Cause.EXPIRED
+    assert (untold.cause, untold.own_remedy) == (Cause.EXPIRED, "do it")
 
 
 async def test_what_was_told_is_told_once_for_each_stage(store: Store) -> None:

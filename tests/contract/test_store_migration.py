@@ -15,10 +15,11 @@ import pytest
 from contract.conftest import SqliteBackend
 from contract.letters import NOW, orders, parsed, settlement
 
-from relay.model.causes import Cause
+from relay.model.causes import REMEDIES, Cause
 from relay.model.figures import Figures, octave
 from relay.model.identifiers import encode, first_at
 from relay.model.message import Ending, Kind, Message, Origin, Recipient, State
+from relay.model.pause import Held, Pause
 from relay.model.ports import Also, Share, Stage, Usage
 from relay.model.reply import Reply
 from relay.model.toggle import Toggle
@@ -58,13 +59,18 @@ def backend(tmp_path: Path) -> SqliteBackend:
     spool = backend.path.with_name("relay.db.spool")
     spool.mkdir(parents=True)
     (spool / "SPOOLED").write_bytes(b"s" * 700)
-    first = files("relay.queue.sqlite.migrations").joinpath("0001.sql").read_text()
     with closing(sqlite3.connect(backend.path)) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.executescript(f"BEGIN; {first} PRAGMA user_version = 1; COMMIT;")
+        migrate_to(connection, 1)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_LEFT)
     return backend
+
+
+def migrate_to(connection: sqlite3.Connection, version: int) -> None:
+    """From the schema before it, as the relay of that time did."""
+    script = files("relay.queue.sqlite.migrations").joinpath(f"{version:04}.sql").read_text()
+    connection.executescript(f"BEGIN; {script} PRAGMA user_version = {version}; COMMIT;")
 
 
 async def test_everything_in_an_older_store_is_kept(backend: SqliteBackend) -> None:
@@ -208,3 +214,27 @@ async def test_the_last_day_is_summed_up(backend: SqliteBackend) -> None:
     }
     assert tenant == "acme"
     assert sent_at == pytest.approx(time.time() - 60, abs=30)
+
+
+async def test_what_waited_behind_a_pause_has_the_remedies_of_its_causes(
+    backend: SqliteBackend,
+) -> None:
+    """A relay with the third schema knew no others."""
+    pause = Pause(Held("ses"), NOW, NOW + 30, Cause.REPLY_TIMEOUT, "no answer in time (banner)", 3)
+    with closing(sqlite3.connect(backend.path)) as connection:
+        migrate_to(connection, 2)
+        migrate_to(connection, 3)
+        connection.execute(
+            "INSERT INTO pause VALUES ('ses', '', '', ?, ?, 'reply_timeout', ?, 3, NULL, '')",
+            (int(NOW) * _US, int(NOW + 30) * _US, pause.detail),
+        )
+        connection.commit()
+    store = backend.store()
+    await store.open()
+    orders = store.orders()
+    assert orders is not None
+    assert orders.pauses == {pause.held: pause}
+    assert pause.remedy == REMEDIES[Cause.REPLY_TIMEOUT]
+    [waiting] = await store.claim("acme", 10, NOW)
+    assert [one.remedy for one in waiting.recipients] == [REMEDIES[Cause.RATE_LIMITED]]
+    await store.close()

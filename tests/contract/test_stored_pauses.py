@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from contract.conftest import SqliteBackend
@@ -17,7 +18,7 @@ from relay.queue.sqlite.admin import Administration
 from relay.queue.sqlite.store import SqliteStore
 
 WHOLE = Pause(Held("ses"), NOW, NOW + 30, Cause.AUTHENTICATION_FAILED, "535 gr\xfc\xdfe", 3)
-WAY = Pause(Held("ses", "acme"), NOW, NOW + 60, Cause.SENDER_REFUSED)
+WAY = Pause(Held("ses", "acme"), NOW, NOW + 60, Cause.SENDER_REFUSED, own_remedy="verify it in SES")
 SENDER = Pause(Held("ses", "acme", "a@acme.example"), NOW, None, Cause.SENDER_REFUSED)
 OTHER = Pause(Held("postmark"), NOW, NOW + 5, Cause.DNS_FAILURE)
 ALL = (WHOLE, WAY, SENDER, OTHER)
@@ -55,7 +56,8 @@ async def test_pauses_survive_with_their_events(backend: SqliteBackend) -> None:
 
 async def test_a_pause_changes_and_ends(store: SqliteStore, backend: SqliteBackend) -> None:
     await store.pause([WHOLE, WAY], [], [])
-    longer = Pause(Held("ses"), NOW, NOW + 300, Cause.CONNECT_TIMEOUT, "", 4)
+    remedy = "open the port"
+    longer = Pause(Held("ses"), NOW, NOW + 300, Cause.CONNECT_TIMEOUT, "", 4, own_remedy=remedy)
     ended = upstream_resumed(WAY, "relay", "", NOW)
     await store.pause([longer], [WAY.held, OTHER.held], [ended])
     orders = store.orders()
@@ -102,7 +104,7 @@ async def test_a_running_relay_notices_a_pause_by_hand(
     store: SqliteStore, backend: SqliteBackend, administration: Administration
 ) -> None:
     store.orders()
-    await store.pause([WHOLE], [], [])
+    await store.pause([replace(WHOLE, own_remedy="another key")], [], [])
     administration.pause_upstream("ses", "dana", "they are moving", None)
     orders = store.orders()
     assert orders is not None
@@ -110,6 +112,7 @@ async def test_a_running_relay_notices_a_pause_by_hand(
     assert [pause] == administration.pauses()
     assert (pause.held, pause.until, pause.cause, pause.failures) == (Held("ses"), None, None, 0)
     assert (pause.by_hand, pause.actor, pause.reason) == (True, "dana", "they are moving")
+    assert pause.remedy is None
     assert pause.since == pytest.approx(time.time(), abs=10)
     assert store.orders() is None
     assert told(backend) == [("upstream.paused", "upstream", "dana")]

@@ -305,14 +305,18 @@ def test_an_upstream_is_paused_for_what_is_its_own(site: Site):
     assert paused == {case.name for case in site.cases if case.cause and case.scope == "upstream"}
 
 
-@pytest.mark.xfail(strict=True, reason="a pause knows its cause, not the remedy of the very reply")
 def test_a_pause_has_the_remedy_of_the_attempt_that_met_it(site: Site):
     """STARTTLS on 465 is no slow provider: "raise timeouts.reply" sends people the wrong way."""
     assert site.states, "each was tried"
     (case,) = (case for case in WRONG if case.name == "starttls_on_465")
     pauses = site.relay.events("upstream.paused")
     told = next(event for event in pauses if event["upstream"] == case.name)
-    assert told["remedy"] == site.event(case, "email.deferred")["remedy"]
+    remedy = site.event(case, "email.deferred")["remedy"]
+    assert told["remedy"] == remedy
+    rows = {row["upstream"]: row for row in site.relay.listing("upstream", "list")}
+    assert rows[case.name]["remedy"] == remedy
+    (row,) = site.relay.listing("queue", "list", "--tenant", case.name)
+    assert row["remedy"] == remedy
 
 
 def test_what_waited_leaves_once_it_is_mended(site: Site):

@@ -185,6 +185,21 @@ def test_list_tells_why_until_when_and_what_to_do(site: Site):
     assert "verify the sender's address" in remedies
 
 
+def test_what_to_do_is_about_the_reply_that_met_the_pause(site: Site):
+    """Wherever the pause is told."""
+    remedy = "set the upstream's username to the word apikey"
+    waiting = message()
+    site.fill(waiting, pauses=[replace(failing(Held("acme-mail")), own_remedy=remedy)])
+    assert site.relay("upstream", "list", "--json").rows[0]["remedy"] == remedy
+    assert remedy in site.relay("upstream", "list").out
+    [pause] = [row for row in site.relay("status", "--json").rows if row["about"] == "pause"]
+    assert pause["remedy"] == remedy
+    [queued] = site.relay("queue", "list", "--json").rows
+    assert queued["waits_for"]["remedy"] == remedy
+    assert remedy in site.relay("queue", "show", waiting.queue_id).out
+    assert remedy in site.relay("route", "shop@acme.example").out
+
+
 @pytest.mark.usefixtures("store")
 def test_pause_holds_until_resumed(site: Site):
     done = site.relay("upstream", "pause", "acme-mail", "--reason", "they\nasked us to")

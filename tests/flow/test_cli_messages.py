@@ -232,6 +232,38 @@ def test_dead_list_tells_programs_cause_reply_and_remedy(site: Site):
     assert (expired["cause"], expired["last_cause"]) == ("expired", "connect_timeout")
 
 
+async def fill_more(path: Path, **news: Any) -> str:
+    """A message of acme with this news of its recipient."""
+    store = SqliteStore(path, render=json_line, committed=lambda told: None)
+    await store.open()
+    kept = message("acme")
+    await store.add(kept, claimed=True, events=[])
+    await store.settle([settlement(kept, **news)], [])
+    await store.close()
+    return kept.queue_id
+
+
+@pytest.mark.parametrize(("noun", "state"), [("queue", State.PENDING), ("dead", State.FAILED)])
+def test_what_to_do_is_about_the_very_reply(site: Site, tmp_path: Path, noun: str, state: State):
+    remedy = "the recipient's mailbox is full"
+    news = {"cause": Cause.RECIPIENT_REFUSED, "reply": Reply(552, "5.2.2", "mailbox full")}
+    queue_id = asyncio.run(fill_more(tmp_path / "relay.db", state=state, own_remedy=remedy, **news))
+    rows = {row["queue_id"]: row for row in site.relay(noun, "list", "--json").rows}
+    [whole] = site.relay(noun, "show", queue_id, "--json").rows
+    told = (rows[queue_id]["remedy"], whole["remedy"], whole["recipients"][0]["remedy"])
+    assert told == (remedy, remedy, remedy)
+    assert f"remedy     {remedy}\n" in site.relay(noun, "show", queue_id).out
+
+
+def test_an_expired_message_has_the_remedy_of_what_it_waited_for(site: Site, tmp_path: Path):
+    remedy = "the server did not even greet: set tls: implicit"
+    news = {"cause": Cause.REPLY_TIMEOUT, "own_remedy": remedy}
+    queue_id = asyncio.run(fill_more(tmp_path / "relay.db", state=State.EXPIRED, **news))
+    assert f"last cause  reply_timeout: {remedy}\n" in site.relay("dead", "show", queue_id).out
+    [whole] = site.relay("dead", "show", queue_id, "--json").rows
+    assert (whole["cause"], whole["remedy"]) == ("expired", REMEDIES[Cause.EXPIRED])
+
+
 @pytest.mark.parametrize(
     ("cause", "found"),
     [("recipient_refused", "dead"), ("expired", "expired"), ("connect_timeout", "expired")],

@@ -286,7 +286,7 @@ async def play(stage: Stage, case: Case) -> None:
     if case.dead:
         await check_dead(stage, case)
     else:
-        await check_queued(stage, case, len(failures))
+        await check_queued(stage, case, failures)
         await stage.mend(case)
     await check_end(stage, case, recipients)
 
@@ -301,18 +301,21 @@ def check_failure(case: Case, failure: dict[str, Any]) -> None:
     assert said or "detail" in failure or case.cause in SPEAKS_FOR_ITSELF, failure
 
 
-async def check_queued(stage: Stage, case: Case, failures: int) -> None:
+async def check_queued(stage: Stage, case: Case, failures: list[dict[str, Any]]) -> None:
     """Held back and told of once, however often it is tried in vain."""
     if case.holds:
         await stage.trail.told("upstream.paused", upstream=case.name)
-        await stage.trail.told("email.deferred", failures + 1, tenant=case.name)
-    assert len(await stage.stored(case.name, dead=False)) == case.messages
+        await stage.trail.told("email.deferred", len(failures) + 1, tenant=case.name)
+    queued = await stage.stored(case.name, dead=False)
+    assert len(queued) == case.messages
+    told = {failure["remedy"] for failure in failures}
+    assert {one.remedy for message in queued for one in message.recipients} == told
     assert not await stage.stored(case.name, dead=True)
     paused = stage.trail.events("upstream.paused", upstream=case.name)
     assert [pause["scope"] for pause in paused] == ([case.holds] if case.holds else [])
     for pause in paused:
         assert pause["cause"] == case.cause
-        assert pause["remedy"] == REMEDIES[case.cause]
+        assert pause["remedy"] == failures[0]["remedy"]
         assert pause["sender"] == (case.sender if case.holds == "sender" else None)
     assert not stage.trail.events("upstream.resumed", upstream=case.name)
 

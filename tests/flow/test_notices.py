@@ -31,6 +31,7 @@ from support.ports import free_port
 from support.upstream import Transaction, Upstream
 
 from relay.dispatch import herald
+from relay.model.causes import REMEDIES
 from relay.model.ports import NOTHING_MORE, StoreError
 from relay.model.suppression import Source, Suppression
 from relay.queue.sqlite.store import SqliteStore
@@ -270,6 +271,27 @@ async def test_a_pause_and_its_end_are_told(start_relay: Any) -> None:
             await until(lambda: not stored(relay.folder, dead=False))
 
 
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ({"mail": "530 5.7.0 Must issue a STARTTLS command first"}, "email.deferred"),
+        ({"rcpt": "552 5.2.2 mailbox full"}, "email.send_failed"),
+    ],
+    ids=["a pause", "a dead letter"],
+)
+async def test_an_alert_says_what_to_do_about_the_very_reply(
+    start_relay: Any, script: Any, name: str
+) -> None:
+    async with Upstream(script=script) as own, Upstream() as platform:
+        async with start_relay(own, **alerting(own, platform)) as relay:
+            async with relay.dialogue() as client:
+                await accepted(client)
+            (alert, *_) = await platform.arrived(1, timeout_s=2)
+            (failure, *_) = await told(relay.folder, name)
+            assert failure["remedy"] != REMEDIES[failure["cause"]]
+            assert f"To do: {failure['remedy']}" in text_of(alert)
+
+
 async def test_an_alert_takes_no_paused_upstream(start_relay: Any) -> None:
     """alerts.upstream is what broke, so the default tells of it."""
     async with Upstream() as own, Upstream() as platform:
@@ -316,7 +338,8 @@ async def test_alerts_without_a_way_wait_and_cause_nothing(start_relay: Any) -> 
 async def test_dead_letters_that_nobody_was_told_of_are_told_after_a_restart(
     start_relay: Any,
 ) -> None:
-    async with Upstream(script={"rcpt": REFUSED}) as own, Upstream() as platform:
+    full = "552 5.2.2 mailbox full"
+    async with Upstream(script={"rcpt": full}) as own, Upstream() as platform:
         slow = alerting(own, platform, gather="5m")
         async with start_relay(own, **slow) as relay, relay.dialogue() as client:
             for _ in range(3):
@@ -328,6 +351,7 @@ async def test_dead_letters_that_nobody_was_told_of_are_told_after_a_restart(
                 (alert,) = await platform.arrived(1, timeout_s=2)
                 await asyncio.sleep(0.7)
                 assert "dead letter" in str(parsed(alert)["Subject"])
+                assert "To do: the recipient's mailbox is full" in text_of(alert)
                 # In the third life they are no news.
                 assert len(trail(relay.folder, "alert.sent")) == 1
 

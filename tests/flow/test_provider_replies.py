@@ -125,6 +125,9 @@ def problems(trail: Trail, saying: Saying) -> Iterator[str]:
     paused = [pause["scope"] for pause in trail.events("upstream.paused", upstream=saying.name)]
     if paused != saying.held:
         yield f"{rule.example!r}: {paused} are held back, not {saying.held}"
+    remedies = {pause["remedy"] for pause in trail.events("upstream.paused", upstream=saying.name)}
+    if not remedies <= {event["remedy"]}:
+        yield f"{rule.example!r}: a pause has the remedy {remedies}, not that of the row"
     dead = len(trail.events("email.dead_lettered", tenant=saying.name))
     if dead != saying.final:
         yield f"{rule.example!r}: {dead} dead letters"

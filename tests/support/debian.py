@@ -5,6 +5,7 @@ gets a copy with this working copy's source, and ``make install`` in it (with OF
 environment) needs no network. To begin anew, remove the folder CACHE.
 """
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -70,14 +71,23 @@ def packed(archive: Path) -> Path:
 def _base() -> Path:
     """From the cache, or made now: two or three minutes."""
     base = CACHE / f"debian-{_key()}"
-    if not base.exists():
-        shutil.rmtree(CACHE, ignore_errors=True)  # that of other dependencies
-        CACHE.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, prefix="making-") as making:
-            new = Path(making, "root")
-            _bootstrap(new)
-            os.rename(new, base)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        if not base.exists():
+            _remove_others()
+            with tempfile.TemporaryDirectory(dir=CACHE, prefix="making-") as making:
+                new = Path(making, "root")
+                _bootstrap(new)
+                os.rename(new, base)
     return base
+
+
+def _remove_others() -> None:
+    """Those of other dependencies, and what was left half made."""
+    for folder in CACHE.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key() -> str:

@@ -97,14 +97,12 @@ def row(listed: "Listed") -> dict[str, Any]:
 
 def trouble(recipient: "Recipient") -> dict[str, Any]:
     """Why a recipient waits or is given up, and what to do about it."""
-    from relay.model.causes import REMEDIES
-
     cause = cause_of(recipient)
     return {
         "cause": cause,
         "last_cause": recipient.cause if cause != recipient.cause else None,
         "reply": _reply(recipient.reply),
-        "remedy": REMEDIES[cause] if cause else None,
+        "remedy": remedy_of(recipient),
     }
 
 
@@ -132,6 +130,14 @@ def cause_of(recipient: "Recipient") -> "Cause | None":
     from relay.model.message import State
 
     return Cause.EXPIRED if recipient.state is State.EXPIRED else recipient.cause
+
+
+def remedy_of(recipient: "Recipient") -> str | None:
+    """That of the cause which ``cause_of`` names."""
+    from relay.model.causes import REMEDIES
+
+    cause = cause_of(recipient)
+    return recipient.remedy if cause in (None, recipient.cause) else REMEDIES[cause]
 
 
 def concerned(message: "Message") -> "Sequence[Recipient]":

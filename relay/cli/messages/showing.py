@@ -123,8 +123,6 @@ def _state(listed: "Listed", pause: "Pause | None") -> str:
 
 
 def _recipient_facts(recipient: "Recipient") -> dict[str, str]:
-    from relay.model.causes import REMEDIES
-
     told = listing.trouble(recipient)
     last = told["last_cause"]
     named = {
@@ -135,7 +133,7 @@ def _recipient_facts(recipient: "Recipient") -> dict[str, str]:
         "reply": recipient.reply and str(recipient.reply),
         "remedy": told["remedy"],
         "duplicate": _POSSIBLE_DUPLICATE if recipient.unknown else None,
-        "last cause": last and f"{last}: {REMEDIES[last]}",
+        "last cause": last and f"{last}: {recipient.remedy}",
     }
     return {name: value for name, value in named.items() if value}
 

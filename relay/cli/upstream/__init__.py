@@ -161,7 +161,7 @@ def _cells(config: "Config", held: "Held", pause: "Pause | None") -> tuple[str, 
 def _tell_remedies(held_back: "Iterable[Pause]") -> None:
     """What the upstream said, and what to do about it: too long for a column."""
     told = {
-        pauses.subject(pause.held): "\n".join(filter(None, (pause.detail, pauses.remedy(pause))))
+        pauses.subject(pause.held): "\n".join(filter(None, (pause.detail, pause.remedy)))
         for pause in held_back
         if not pause.by_hand
     }

@@ -19,12 +19,6 @@ def state(pause: "Pause | None") -> str:
     return pause.state(time.time()) if pause else "open"
 
 
-def remedy(pause: "Pause") -> str | None:
-    from relay.model.causes import REMEDIES
-
-    return REMEDIES[pause.cause] if pause.cause else None
-
-
 def why(pause: "Pause") -> str:
     """In a few words: the cause, or who has paused it with which reason."""
     if pause.by_hand:
@@ -49,8 +43,7 @@ def sentence(pause: "Pause") -> str:
         return f"{text}\nuntil {output.moment(pause.until)}"
     detail = f" ({pause.detail})" if pause.detail else ""
     text += f": {pause.cause or 'unknown cause'}{detail}\nnext tried {end(pause)}"
-    told = remedy(pause)
-    return f"{text}\n{told}" if told else text
+    return f"{text}\n{pause.remedy}" if pause.remedy else text
 
 
 def subject(held: "Held") -> str:

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from sqlite3 import Connection
@@ -28,6 +27,7 @@ from relay.model.identifiers import decode
 from relay.model.pause import Held, Pause
 from relay.model.suppression import Suppression
 from relay.model.toggle import Toggle
+from relay.model.value import value_class
 from relay.queue.lock import is_served, lock_path
 from relay.queue.spooled import pieces, spool_path
 from relay.queue.sqlite import editing, listing, pausing, suppressing, tallying, trail
@@ -318,7 +318,7 @@ class Administration:
             yield some
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Change:
     connection: Connection
     generation: int

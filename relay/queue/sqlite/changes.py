@@ -12,6 +12,7 @@ from sqlite3 import Connection, IntegrityError
 from typing import Any
 
 from relay.model.message import Message
+from relay.model.value import value_class
 from relay.queue.sqlite import tallying
 from relay.queue.sqlite.inserting import Insert
 from relay.queue.sqlite.ledger import Ledger, charge_ledger
@@ -31,7 +32,7 @@ from relay.queue.sqlite.rows import (
 SMALL_CONTENT_BYTES = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """What a piece of work came to, and the events to be stored with it."""
 
@@ -86,7 +87,7 @@ _add_contents = Insert(SQL["add_contents"])
 _add_events = Insert(SQL["add_events"])
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Stored:
     """The values of the changes' work, all events in the order of the changes, and the sums."""
 

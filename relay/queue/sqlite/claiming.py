@@ -95,6 +95,17 @@ def unpark(connection: Connection, after: int, last: int, now: float) -> Outcome
     return Outcome(connection.execute(SQL["unpark"], parameters).rowcount)
 
 
+def is_any_late(connection: Connection, latest: float) -> bool:
+    found = connection.execute(SQL["any_late"], {"latest": micros(latest)}).fetchone()
+    return bool(found[0])
+
+
+def hasten(connection: Connection, now: float, latest: float) -> Outcome:
+    """How many are due now."""
+    parameters = {"now": micros(now), "latest": micros(latest)}
+    return Outcome(connection.execute(SQL["hasten"], parameters).rowcount)
+
+
 def octets(connection: Connection, queue_id: str) -> bytes:
     row = connection.execute(SQL["octets"], (number_of(queue_id),)).fetchone()
     if row is None:

@@ -1,6 +1,5 @@
 """How many messages there are, of which kind and whose."""
 
-from dataclasses import dataclass
 from sqlite3 import Connection
 
 import orjson
@@ -8,13 +7,14 @@ import orjson
 from relay.model.causes import Cause
 from relay.model.identifiers import encode
 from relay.model.ports import Share, Spent, Stage, Untold
+from relay.model.value import value_class
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.ledger import read_ledger
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import micros, seconds
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Counts:
     """``pending`` wait for their time, ``claimed`` are under way. ``oldest_at``, in Unix seconds,
     is when the oldest of both arrived. ``pending_of`` counts by tenant ("" is none)."""
@@ -53,9 +53,14 @@ def untold(connection: Connection, purge_soon: float) -> list[Untold]:
     """The longest dead first."""
     rows = connection.execute(SQL["untold"], {"purge_soon": micros(purge_soon)}).fetchall()
     return [
-        Untold(tenant, Stage(stage), messages, encode(number), cause and Cause(cause))
-        for tenant, stage, messages, number, cause in rows
+        Untold(tenant, Stage(stage), messages, encode(number), *_why(facts))
+        for tenant, stage, messages, number, facts in rows
     ]
+
+
+def _why(facts: str | None) -> tuple[Cause | None, str | None]:
+    cause, remedy = orjson.loads(facts) if facts else (None, None)
+    return cause and Cause(cause), remedy
 
 
 def spent(connection: Connection, since_slot: int) -> Outcome:

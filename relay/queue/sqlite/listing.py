@@ -1,7 +1,6 @@
 """Reads messages for the verbs, page by page, without their content."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Any
 
@@ -9,13 +8,14 @@ import orjson
 
 from relay.model.identifiers import decode
 from relay.model.message import Message
+from relay.model.value import value_class
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import CLAIMED, DEAD_SINCE, DUE, json_text, message_from, seconds
 
 _AT_ONCE = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listed:
     """A message and how it stands. ``due`` and ``dead_since`` in Unix seconds."""
 
@@ -25,7 +25,7 @@ class Listed:
     dead_since: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Selection:
     """All dead letters, or all that is queued; of one tenant, if one is named."""
 

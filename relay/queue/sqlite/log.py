@@ -13,11 +13,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from relay.model.value import value_class
 from relay.queue.errors import StoreUnusable
 
 _HEADER, _FRAME = 32, 24
@@ -85,7 +85,7 @@ def _told(log: Path, what: str, size: int) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Header:
     page_size: int
     salts: bytes

@@ -10,8 +10,8 @@ INSERT INTO message (
 -- Their recipients, each with its state.
 INSERT INTO recipient (
     message, position, address, notify, state, attempts, cause, code, enhanced_status, reply,
-    upstream, unknown
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    upstream, unknown, remedy
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_contents
 -- Their content, where it is small.
@@ -110,7 +110,8 @@ UPDATE recipient SET
     enhanced_status = news.enhanced_status,
     reply = news.reply,
     upstream = news.upstream,
-    unknown = news.unknown
+    unknown = news.unknown,
+    remedy = news.remedy
 FROM (
     SELECT
         value ->> 0 AS message,
@@ -122,7 +123,8 @@ FROM (
         value ->> 6 AS enhanced_status,
         value ->> 7 AS reply,
         value ->> 8 AS upstream,
-        value ->> 9 AS unknown
+        value ->> 9 AS unknown,
+        value ->> 10 AS remedy
     FROM json_each(?)
 ) AS news
 WHERE recipient.message = news.message AND recipient.position = news.position;
@@ -148,6 +150,18 @@ SELECT max(id) FROM (
 -- That part is due now.
 UPDATE message SET parked = 0, due = min(due, :now)
 WHERE parked = 1 AND id > :after AND id <= :last;
+
+-- name: any_late
+-- Whether anything waits for longer than any schedule says: a clock that was ahead has put it off.
+SELECT EXISTS (
+    SELECT 1 FROM message
+    WHERE due > :latest AND claimed = 0 AND parked = 0 AND dead_since IS NULL
+);
+
+-- name: hasten
+-- That is due now.
+UPDATE message SET due = :now
+WHERE due > :latest AND claimed = 0 AND parked = 0 AND dead_since IS NULL;
 
 -- name: is_stored
 -- Whether a settle that is repeated was stored before: its events are there, or its messages.
@@ -364,14 +378,15 @@ WHERE until IS NULL OR until > :now;
 
 -- name: pauses
 -- What is held back.
-SELECT upstream, tenant, sender, since, until, cause, detail, failures, actor, reason FROM pause
+SELECT upstream, tenant, sender, since, until, cause, detail, failures, actor, reason, remedy
+FROM pause
 ORDER BY upstream, tenant, sender;
 
 -- name: set_pause
 -- A pause, new or changed; what an administrator has said is not overruled by the relay itself.
 INSERT INTO pause (
-    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason, remedy
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (upstream, tenant, sender) DO UPDATE SET
     since = excluded.since,
     until = excluded.until,
@@ -379,7 +394,8 @@ ON CONFLICT (upstream, tenant, sender) DO UPDATE SET
     detail = excluded.detail,
     failures = excluded.failures,
     actor = excluded.actor,
-    reason = excluded.reason
+    reason = excluded.reason,
+    remedy = excluded.remedy
 WHERE excluded.actor IS NOT NULL OR pause.actor IS NULL;
 
 -- name: end_pause
@@ -391,7 +407,8 @@ WHERE upstream = :upstream AND tenant = :tenant AND sender = :sender
 -- name: end_pauses
 -- All on an upstream, however far they reach.
 DELETE FROM pause WHERE upstream = ?
-RETURNING upstream, tenant, sender, since, until, cause, detail, failures, actor, reason;
+RETURNING
+    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason, remedy;
 
 -- name: any_suppression
 -- Whether the list need be asked at all.
@@ -494,11 +511,11 @@ FROM (
 
 -- name: untold
 -- Dead letters whose owner has yet to hear of them: by tenant, and by what there is to tell; the
--- first of each, and why it died. Of the relay's own messages nobody is told.
+-- first of each, why it died, and the remedy of its own. Of the relay's own messages nobody is told.
 SELECT
     tenant, told + 1, messages, id,
     (
-        SELECT cause FROM recipient
+        SELECT json_array(cause, remedy) FROM recipient
         WHERE recipient.message = id AND state IN ('failed', 'expired')
         ORDER BY position LIMIT 1
     )

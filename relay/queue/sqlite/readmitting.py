@@ -1,12 +1,12 @@
 """Whose mail is what lies in the store, by the tenants of another configuration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from sqlite3 import Connection
 
 import orjson
 
 from relay.model.ports import Bound
+from relay.model.value import value_class
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import json_text, storable
@@ -17,7 +17,7 @@ _AT_ONCE = 1000
 TenantOf = Callable[[str, str, Bound], str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Page:
     """``moves`` are those of its messages whose tenant is another now, as (id, tenant). ``last`` is
     the id of the last one looked at; None: there was none."""

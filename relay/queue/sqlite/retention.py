@@ -5,7 +5,6 @@ Each function is a bounded bite, so that mail is stored between one and the next
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Any
 
@@ -15,6 +14,7 @@ from relay.model.events import Event, email_purged, suppression_removed
 from relay.model.identifiers import first_at
 from relay.model.message import DEAD_STATES
 from relay.model.ports import Retention
+from relay.model.value import value_class
 from relay.queue.sqlite import suppressing, tallying
 from relay.queue.sqlite.changes import Outcome
 from relay.queue.sqlite.ledger import charge_ledger, read_ledger
@@ -37,7 +37,7 @@ _PAGES_AT_ONCE = 200
 _FREE_PAGES = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Purged:
     messages: int
     spools: tuple[str, ...]

@@ -149,11 +149,12 @@ def pause_row(pause: Pause) -> Row:
         pause.failures,
         pause.actor and storable(pause.actor),
         storable(pause.reason),
+        pause.own_remedy,
     )
 
 
 def pause_from(row: Row) -> Pause:
-    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason = row
+    upstream, tenant, sender, since, until, cause, detail, failures, actor, reason, remedy = row
     return Pause(
         held=Held(upstream, tenant, sender),
         since=seconds(since),
@@ -163,6 +164,7 @@ def pause_from(row: Row) -> Pause:
         failures=failures,
         actor=actor,
         reason=reason,
+        own_remedy=remedy,
     )
 
 
@@ -220,8 +222,9 @@ def _state_columns(recipient: Recipient) -> Row:
     cause = recipient.cause and recipient.cause.value
     upstream = recipient.upstream and storable(recipient.upstream)
     unknown = int(recipient.unknown)
+    remedy = recipient.own_remedy
     if reply is None:
-        return state, recipient.attempts, cause, None, None, None, upstream, unknown
+        return state, recipient.attempts, cause, None, None, None, upstream, unknown, remedy
     return (
         state,
         recipient.attempts,
@@ -231,13 +234,14 @@ def _state_columns(recipient: Recipient) -> Row:
         storable(reply.text),
         upstream,
         unknown,
+        remedy,
     )
 
 
 def _recipient_from(facts: list[Any]) -> Recipient:
     (
         position, address, notify, state, attempts, cause, code, enhanced_status, text, upstream,
-        unknown,
+        unknown, remedy,
     ) = facts  # fmt: skip
     return Recipient(
         position=position,
@@ -249,6 +253,7 @@ def _recipient_from(facts: list[Any]) -> Recipient:
         reply=None if code is None else Reply(code, enhanced_status, text),
         upstream=upstream,
         unknown=bool(unknown),
+        own_remedy=remedy,
     )
 
 

@@ -1,11 +1,11 @@
 """Reads the trail, page by page: no reader keeps the log from being folded into the file."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Any
 
 from relay.model.identifiers import decode, first_at
+from relay.model.value import value_class
 from relay.queue.sqlite.queries import SQL
 from relay.queue.sqlite.rows import json_text
 
@@ -15,7 +15,7 @@ _FREQUENT = frozenset({"email.accepted", "email.sent", "email.deferred"})
 _END = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wanted:
     """Moments in Unix seconds: from ``since`` on, and before ``until``. ``after_id`` is an
     event_id, whose successors are wanted. No names: all events."""

@@ -38,6 +38,7 @@ class Concern:
     ``last_at`` the latest, ``ended_at`` if it is over. ``tenants`` are those it concerns: more than
     one of the same owner where an upstream is paused; none where nobody can be named.
     ``others``: incidents of many kinds of origin, summed up because there were too many.
+    ``detail`` and ``own_remedy`` are of the same incident, the latest that had either.
     """
 
     kind: IncidentKind
@@ -54,6 +55,7 @@ class Concern:
     last_at: float
     ended_at: float | None
     others: bool
+    own_remedy: str | None = None
 
 
 class Trouble:
@@ -69,6 +71,7 @@ class Trouble:
         "_last_at",
         "_news_at",
         "_others",
+        "_own_remedy",
         "_queue_ids",
         "_recipients",
         "_silent_until",
@@ -86,6 +89,7 @@ class Trouble:
         self._count = self._recipients = self._total = self._times_told = 0
         self._queue_ids: list[str] = []
         self._detail = self._address = ""
+        self._own_remedy: str | None = None
         self._silent_until = 0.0
         self._told_as_open = False
 
@@ -98,7 +102,8 @@ class Trouble:
         self._count += incident.count
         self._total += incident.count
         self._recipients += incident.recipients
-        self._detail = incident.detail or self._detail
+        if incident.detail or incident.own_remedy:
+            self._detail, self._own_remedy = incident.detail, incident.own_remedy
         self._address = incident.address or self._address
         if incident.queue_id and len(self._queue_ids) < _MOST_EXAMPLES:
             self._queue_ids.append(incident.queue_id)
@@ -143,6 +148,7 @@ class Trouble:
             last_at=self._last_at,
             ended_at=self._ended_at,
             others=self._others,
+            own_remedy=self._own_remedy,
         )
         if not self._end_is_news:
             distance = _DISTANCES_S[min(self._times_told, len(_DISTANCES_S) - 1)]

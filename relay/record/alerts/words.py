@@ -1,6 +1,7 @@
 """What an alert says of each kind of incident: what broke, what happens by itself, what to do.
 
-The remedy of a cause is model.causes'; here are those of the kinds that have none.
+The remedy is that of the very reply or of its cause (model.causes); here are those of the kinds
+that have no cause.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -98,7 +99,9 @@ def remedy(concern: Concern) -> str:
     """ "" where there is nothing to mend."""
     if concern.ended_at is not None:
         return ""
-    return REMEDIES[concern.cause] if concern.cause else _REMEDIES.get(concern.kind, "")
+    if concern.cause:
+        return concern.own_remedy or REMEDIES[concern.cause]
+    return _REMEDIES.get(concern.kind, "")
 
 
 def commands(kinds: Iterable[IncidentKind], tenants: Sequence[str]) -> list[str]:

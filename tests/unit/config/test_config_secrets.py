@@ -52,6 +52,39 @@ def test_an_absent_credential_says_where_it_was_looked_for(tmp_path: Path) -> No
         assert part in str(raised.value)
 
 
+@pytest.mark.parametrize("sign", ["folder", "image"])
+def test_in_a_container_it_says_how_a_secret_comes_in_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    """It spoke of relay.service, which is not there."""
+    secrets = tmp_path / "secrets"
+    environ = {"RELAY_IMAGE_LISTEN": "[0.0.0.0:25]"} if sign == "image" else {}
+    if sign == "folder":
+        secrets.mkdir()
+    monkeypatch.setattr(service, "CONTAINER_SECRETS", secrets)
+    monkeypatch.setattr(service, "BOOTED", tmp_path / "booted")
+    credential, variable = secret("credential:acme", environ), secret("env:ACME_KEY", environ)
+    assert f"{secrets}/acme" in str(credential.trouble)
+    assert "ACME_KEY" in str(variable.trouble)
+    for told in (str(credential.trouble), str(variable.trouble)):
+        assert "container" in told
+        assert "relay.service and restart" not in told
+        assert "EnvironmentFile" not in told
+
+
+def test_what_systemd_has_started_is_in_no_container_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is the service that asks, or a verb on a machine that keeps secrets there, too."""
+    monkeypatch.setattr(service, "CONTAINER_SECRETS", tmp_path)
+    monkeypatch.setattr(service, "BOOTED", tmp_path / "booted")
+    by_service = {"CREDENTIALS_DIRECTORY": "/run/credentials/relay.service"}
+    assert "LoadCredential=acme:FILE" in str(secret("credential:acme", by_service).trouble)
+    assert "EnvironmentFile=" in str(secret("env:ACME_KEY", by_service).trouble)
+    service.BOOTED.mkdir()
+    assert "LoadCredential=acme:FILE" in str(secret("credential:acme", {}).trouble)
+
+
 def test_a_plain_secret_is_itself() -> None:
     assert secret("vault:s3cret").reveal() == "vault:s3cret"
     assert secret("s3cret").reference == PLAIN

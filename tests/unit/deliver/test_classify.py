@@ -98,6 +98,14 @@ def test_silence(phase: Phase, cause: str, scope: str) -> None:
     assert phase in trouble.detail
 
 
+def test_the_remedy_of_silence_names_the_setting_that_bounds_it() -> None:
+    """The library's connection spans the banner, so timeouts.reply has no say in that."""
+    assert "timeouts.connect" in of_silence(Phase.BANNER).remedy
+    assert "tls: implicit" in of_silence(Phase.BANNER).remedy
+    for phase in (Phase.EHLO, Phase.AUTH, Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT):
+        assert "timeouts.reply" in of_silence(phase).remedy
+
+
 @pytest.mark.parametrize("phase", [p for p in Phase if p is not Phase.RCPT])
 @pytest.mark.parametrize("code", range(400, 600, 7))
 def test_only_recipients_and_content_can_fail(phase: Phase, code: int) -> None:

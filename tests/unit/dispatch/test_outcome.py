@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from relay.dispatch.outcome import Outcome, Trial
-from relay.model.causes import Cause, Scope
+from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.events import Way
 from relay.model.message import Content, Ending, Message, Origin, Recipient, State
 from relay.model.reply import Reply
-from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
+from relay.model.result import Attempt, Deferred, Failed, Relayed, Result, Trouble
 from relay.model.retry import Schedule
 
 NOW = time.time()
@@ -74,6 +74,25 @@ def test_each_distinct_result_is_one_event() -> None:
     assert settlement.ending is Ending.WAITS
     assert told[1].fields["remedy"]
     assert settlement.due == pytest.approx(NOW + 30)
+
+
+@pytest.mark.parametrize("result", [LATER, DOWN, NO])
+def test_a_recipient_has_the_remedy_of_the_latest_attempt(result: Trouble) -> None:
+    own, _ = settle(message(1), replace(result, own_remedy="wait a little"))
+    (recipient,) = own.recipients
+    assert recipient.remedy == "wait a little"
+    pending = replace(recipient, state=State.PENDING)
+    again, _ = settle(replace(message(1), recipients=(pending,)), result)
+    assert again.recipients[0].remedy == REMEDIES[result.cause]
+    done, _ = settle(replace(message(1), recipients=(pending,)), OK)
+    assert done.recipients[0].remedy is None
+
+
+def test_the_remedy_of_a_former_attempt_is_none_for_one_suppressed_since() -> None:
+    waited = replace(message(1).recipients[0], cause=LATER.cause, own_remedy="wait a little")
+    trial = Trial.of(replace(message(1), recipients=(waited,)))
+    settlement, _ = trial.suppressed([waited], SCHEDULE, now=NOW, chance=0.5)
+    assert settlement.recipients[0].remedy == REMEDIES[Cause.SUPPRESSED]
 
 
 def test_failed_beside_relayed_is_a_dead_letter() -> None:

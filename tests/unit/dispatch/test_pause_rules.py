@@ -1,12 +1,15 @@
 """What holds whom back: the table of DESIGN 5.4 as a state machine with a clock of its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from relay.deliver.classify import of_silence
 from relay.dispatch.pauses import Change, Pauses
-from relay.model.causes import Cause, Scope
+from relay.model.causes import REMEDIES, Cause, Scope
 from relay.model.pause import Held, Pause
+from relay.model.phase import Phase
 from relay.model.reply import Reply
 from relay.model.result import Attempt, Deferred, Failed, Relayed, Result
 from relay.model.retry import Schedule
@@ -69,6 +72,27 @@ def test_no_connection_pauses_the_upstream_at_once_for_everybody(world: World) -
     assert world.closed()
     assert world.closed(tenant="globex", sender="x@globex.example")
     assert world.pauses.until("other", "acme", "shop@acme.example", world.now) is None
+
+
+def test_a_pause_has_the_remedy_of_what_met_it_last(world: World) -> None:
+    """And that of the cause where the failure has none of its own."""
+    silent = of_silence(Phase.BANNER)
+    begun = world.try_(silent, connected=False).paused[0]
+    assert begun.remedy == silent.remedy
+    assert "tls: implicit" in begun.remedy
+    world.now += 30
+    [prolonged] = world.try_(REFUSED, connected=False).changed
+    assert prolonged.remedy == REMEDIES[Cause.CONNECTION_REFUSED]
+    world.now += 60
+    assert world.try_(silent, connected=False).changed[0].remedy == silent.remedy
+
+
+def test_each_pause_of_a_refused_sender_has_the_providers_remedy(world: World) -> None:
+    refused = replace(SENDER, own_remedy="verify it in SendGrid")
+    changes = [world.try_(refused, sender=f"{name}@acme.example") for name in "abc"]
+    begun = [pause for change in changes for pause in change.paused]
+    assert [pause.held.reach for pause in begun] == ["sender", "sender", "sender", "tenant"]
+    assert {pause.remedy for pause in begun} == {"verify it in SendGrid"}
 
 
 @pytest.mark.parametrize("result", [BUSY, LOST])

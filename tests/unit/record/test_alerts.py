@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.addresses import Mailbox, mailbox
-from relay.model.causes import Cause
+from relay.model.causes import REMEDIES, Cause
 from relay.model.notice import Incident, IncidentKind, Notice
 from relay.record.alerts.addressing import WEBHOOK, Addressing, Contact
 from relay.record.alerts.alarm import Alarm, Alert
@@ -427,6 +427,26 @@ def test_the_webhook_has_the_same_facts_and_no_foreign_words_in_its_text() -> No
     assert facts["since"] == "2025-11-22T08:26:40.000000Z"
     assert [t["count"] for t in facts["troubles"]] == [1, 1]
     assert facts["troubles"][1]["queue_ids"] == ["0RQ4MPG92452P"]
+
+
+def test_what_to_do_is_about_the_reply_that_is_told() -> None:
+    """A remedy never stands beside the reply of another failure."""
+    it = alarm(operator=OPS, webhook=True)
+    own = replace(DEAD, tenant="orphan", detail="552 full", own_remedy="make room in the mailbox")
+    it.note(replace(own, detail="", own_remedy=None), NOW)
+    it.note(own, NOW)
+    it.note(replace(own, detail="", own_remedy=None), NOW)
+    told = list(run(it, NOW + GATHER))
+    [facts] = [alert_json(a, hostname="x", waiting={}) for a in told if a.addressee == WEBHOOK]
+    assert (facts["detail"], facts["remedy"]) == ("552 full", "make room in the mailbox")
+    [text] = [body(mail(a)) for a in told if a.addressee != WEBHOOK]
+    assert "Reason: 552 full" in text
+    assert "To do: make room in the mailbox" in text
+    it.note(replace(own, detail="550 no such user", own_remedy=None), NOW + DAY)
+    [later] = [a for a in run(it, NOW + DAY + GATHER) if a.addressee == WEBHOOK]
+    facts = alert_json(later, hostname="x", waiting={})
+    assert facts["detail"] == "550 no such user"
+    assert facts["remedy"] == REMEDIES[Cause.RECIPIENT_REFUSED]
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
