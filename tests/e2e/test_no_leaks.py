@@ -217,6 +217,29 @@ def _be_refused(place: Place) -> None:
     place.relay.wait_for_event("email.deferred")
     place.relay.wait_for_event("alert.failed")
     del place.upstream.script["auth"]
+    _be_misled(place)
+
+
+def _be_misled(place: Place) -> None:
+    """By one that lets us in, and repeats it in its replies from then on, good and bad, and in what
+    is no reply."""
+    blob = base64.b64encode(f"\0plain\0{SECRETS['plain']}".encode()).decode()
+    said = f"{blob} ({SECRETS['plain']})"
+    for phase, reply in (
+        ("mail", f"451 4.3.0 {said}"),
+        ("rcpt", f"452 4.5.3 {said}"),
+        ("data", f"451 4.3.0 {said}"),
+        ("dot", f"250 2.0.0 taken from {said}"),
+        ("dot", f"451 4.3.0 {said}"),
+        ("mail", f"421 4.3.0 {said}"),
+        ("rset", said),
+        ("mail", said),
+    ):
+        place.upstream.script[phase] = [reply]
+        before = len(place.relay.events("email.sent"))
+        _send(place, "plain")
+        place.relay.wait_for_event("email.sent", before + 1)
+        place.upstream.script.pop(phase)
 
 
 def _log_in(place: Place) -> None:
