@@ -287,7 +287,7 @@ class Transaction:
             last = piece
         self._passed = self._sending_end()
         # With the envelope that follows, if it does.
-        self._wire.send(last + _END, replies=1, more=self._passed is not None)
+        self._wire.send(last + _END, replies=1, more=self._passed is not None, is_end=True)
         self._phase = Phase.AFTER_DOT
         self._connection.unfinished = False
         asked_at = time.monotonic()

@@ -109,8 +109,10 @@ class WatchedWire(Wire):
         self._content_bytes: int | None = None
         super().__init__(transport)
 
-    def send(self, octets: bytes, *, replies: int, more: bool = False) -> None:
-        super().send(octets, replies=replies, more=more)
+    def send(
+        self, octets: bytes, *, replies: int, more: bool = False, is_end: bool = False
+    ) -> None:
+        super().send(octets, replies=replies, more=more, is_end=is_end)
         if self._content_bytes is None:
             for line in octets.decode("utf-8", "replace").removesuffix("\r\n").split("\r\n"):
                 self._watch.client(line)

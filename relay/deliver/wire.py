@@ -42,8 +42,8 @@ class Wire(asyncio.Protocol):
         self._lines: list[str] = []
         self._unsent: list[bytes] = []
         self._socket = transport.get_extra_info("socket")
-        # For each reply that is owed, how many octets must have arrived before it can answer them;
-        # and the same of what waits in ``_unsent``.
+        # For each reply that is owed, how many octets must have arrived before it is believed, or
+        # 0; and the same of what waits in ``_unsent``.
         self._owed: deque[int] = deque()
         self._asking: list[int] = []
         self._queued_bytes = 0
@@ -66,16 +66,16 @@ class Wire(asyncio.Protocol):
         """Nothing has broken, nothing is owed: the next transaction may begin."""
         return self.intact and not self._owed and not self._asking
 
-    def send(self, octets: bytes, *, replies: int, more: bool = False) -> None:
+    def send(
+        self, octets: bytes, *, replies: int, more: bool = False, is_end: bool = False
+    ) -> None:
         """Write, and expect that many replies from then on. ``more``: what is sent until the next
-        turn of the loop leaves with it, by one system call."""
+        turn of the loop leaves with it, by one system call. ``is_end``: with it a content ends,
+        and its reply is believed only when all of that has arrived."""
         if self._error:
             raise self._error
-        if replies:
-            # The first of many commands may be answered while the last is still on its way.
-            self._asking += [self._queued_bytes + 1] * (replies - 1)
-            self._asking.append(self._queued_bytes + len(octets))
         self._queued_bytes += len(octets)
+        self._asking += [self._queued_bytes if is_end else 0] * replies
         self._unsent.append(octets)
         if not more:
             self._flush()
@@ -183,7 +183,7 @@ class Wire(asyncio.Protocol):
             return
         reply = reply_from_lines(int(match[1]), self._lines)
         self._lines = []
-        if not self._owed or not self._can_answer(self._owed[0]):
+        if not self._owed or (self._owed[0] and not self._can_answer(self._owed[0])):
             if reply.code >= 400:
                 self._fail(DismissedError(reply))
                 return
