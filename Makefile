@@ -13,7 +13,7 @@ CHECKED := relay tests bench
 FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 
-.PHONY: demo test crash fuzz lint bench install deb constraints clean
+.PHONY: demo test crash soak fuzz lint bench install deb constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/relay demo
@@ -26,6 +26,10 @@ test: $(INSTALLED_DEV)
 crash: $(INSTALLED_DEV)
 	RELAY_CRASH_KILLS=$${RELAY_CRASH_KILLS:-200} RELAY_CRASH_MOMENTS=$${RELAY_CRASH_MOMENTS:-0} \
 		$(BIN)/python -m pytest tests/crash -q -s
+
+# Steady mail, and all sorts of troubles; SOAK_SEED repeats what happens.
+soak: $(INSTALLED_DEV)
+	SOAK_MINUTES=$${SOAK_MINUTES:-10} $(BIN)/python -m pytest tests/soak -q -s
 
 # Each target of tests/fuzz at random for its share of the minutes; a failure prints how to repeat it.
 fuzz: $(INSTALLED_DEV)

@@ -60,7 +60,7 @@ _COLLECT_AFTER = 10_000
 # 449 pairs a second at 5 ms, 611 to 617 at 0.5 ms, 811 to 1168 at 0.1 ms.
 _SWITCH_INTERVAL_S = 0.0001
 _NO_SOCKET = (
-    "relay.socket binds it for the service and has handed over no such socket: "
+    "relay.socket, which is to bind it for the service, has handed over no such socket: "
     "`systemctl status relay.socket` says why, `ss -ltnp` who has the port"
 )
 

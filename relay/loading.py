@@ -1,5 +1,5 @@
-"""Loads what a start has no time for, before it is needed: an upgrade lays other files in the place of
-ours while the process goes on, and what was imported then would be another release's."""
+"""Loads what a start has no time for, before it is needed: an upgrade lays other files in the place
+of ours while the process goes on, and what was imported then would be another release's."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,7 +11,7 @@ _OURS = ("relay.record.alerts.rendering", "relay.record.dsn", "relay.record.webh
 
 
 def load_the_rest(config: Config) -> None:
-    """For a thread: it takes a tenth of a second, with aiohttp three. Raises ImportError."""
+    """For a thread: it takes a tenth of a second, with aiohttp half of one. Raises ImportError."""
     for name in (*_OURS, *_of_others(config)):
         import_module(name)
 

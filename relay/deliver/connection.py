@@ -190,6 +190,9 @@ class _Setup:
     def _taken_over(self) -> Connection:
         # uvloop's transports are no subclasses of asyncio's.
         transport = cast("asyncio.Transport", self._client.transport)
+        # The library's client and its protocol hold on to each other: they would keep a connection
+        # that has ended, and the 256 KiB of its TLS buffer, until the next collection.
+        self._client.transport = self._client.protocol = None
         size = self._client.esmtp_extensions.get("size", "")
         offers = Offers(
             pipelining=self._client.supports_extension("pipelining"),

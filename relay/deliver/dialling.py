@@ -7,6 +7,7 @@ upstream's for as long as they do.
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from threading import Thread
@@ -101,7 +102,8 @@ async def _first_that_answers(found: Sequence[AddressInfo]) -> socket.socket:
             connected.close()
             if not isinstance(error, OSError):
                 raise
-            trouble = error
+            # In the system's words, which say why; the loop's own say that it failed.
+            trouble = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
         else:
             return connected
     raise trouble

@@ -79,7 +79,9 @@ def configured(folder: Path, **more: Any) -> Path:
     upstream = {"provider": "sendgrid", "host": "127.0.0.1", "port": free_port(), "password": "x"}
     default = {"upstream": "mail"}
     config = folder / "config.yaml"
-    config.write_text(relay_config(folder, free_port(), {"mail": upstream}, default=default, **more))
+    config.write_text(
+        relay_config(folder, free_port(), {"mail": upstream}, default=default, **more)
+    )
     return config
 
 

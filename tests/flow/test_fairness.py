@@ -112,8 +112,8 @@ async def test_high_priority_overtakes_a_backlog(start_relay: Any) -> None:
                 async def send(code: str = code) -> None:
                     await accepted(client, code, content=CODE)
 
-                # One is under way.
-                assert await leaves_within(2, slow, code, send) <= 1
+                # One is under way, and the next has followed it already.
+                assert await leaves_within(2, slow, code, send) <= 2
             crowd = [f"crowd{i}@x.example" for i in range(30)]
             start = len(slow.transactions)
             for code in crowd:
@@ -139,7 +139,7 @@ async def test_another_tenant_is_not_delayed_by_a_backlog(start_relay: Any) -> N
                 async def by_another(address: str = else_) -> None:
                     await accepted(client, address, sender="a@initech.example")
 
-                assert await leaves_within(1, slow, same, by_the_same) <= 2
+                assert await leaves_within(1, slow, same, by_the_same) <= 3
                 await leaves_within(1, other, else_, by_another)
             # And the backlog goes on.
             await slow.arrived(len(slow.transactions) + 2, timeout_s=2)

@@ -20,6 +20,10 @@ def pid_of(host):
     return host.machine.shown("relay.service", "MainPID")
 
 
+def log_of(machine):
+    return machine.output("journalctl", "--unit=relay.service", "--output=cat", "--no-pager")
+
+
 def has_received(host, count):
     return len(host.received) >= count
 
@@ -179,8 +183,7 @@ def test_the_watchdog_restarts_a_relay_whose_loop_is_blocked(host):
     before = pid_of(host)
     machine.run("systemctl", "kill", "--signal=SIGUSR1", "--kill-whom=main", "relay.service")
     machine.wait_until(lambda: pid_of(host) not in (before, "0"), "restarted")
-    log = machine.output("journalctl", "--unit=relay.service", "--output=cat", "--no-pager")
-    assert "Watchdog timeout" in log
+    assert "Watchdog timeout" in log_of(machine)
     host.send("after the watchdog")
     host.wait_for("after the watchdog")
     host.drop_in("relay.service", usual)
@@ -199,6 +202,27 @@ def test_stopped_it_keeps_what_waits(host):
     machine.run("relay", "upstream", "resume", "platform")
     host.start()
     host.wait_for("kept while stopped")
+
+
+def test_where_another_has_the_port_it_points_there_and_takes_it_when_it_is_free(host):
+    """As with Exim, which Debian may have: only the socket's own log told who was in the way."""
+    machine = host.machine
+    machine.run("systemctl", "stop", "relay.socket", "relay.service")
+    listen = "import socket, time; s = socket.create_server(('127.0.0.1', 25)); time.sleep(3600)"
+    machine.run("systemd-run", "--unit=other-mail", "python3", "-c", listen)
+    held = "0100007F:0019 00000000:0000 0A"  # as /proc has what listens
+    machine.wait_until(lambda: held in machine.output("cat", "/proc/net/tcp"), "held")
+    machine.run("systemctl", "start", "--no-block", "relay.service")
+    told = "can't listen on 127.0.0.1:25: Permission denied"
+    machine.wait_until(lambda: told in log_of(machine), "told")
+    assert "`systemctl status relay.socket` says why" in log_of(machine)
+    machine.run("systemctl", "stop", "other-mail.service")
+    machine.wait_until(
+        lambda: machine.shown("relay.service", "ActiveState") == "active", "started by itself"
+    )
+    assert machine.shown("relay.socket", "ActiveState") == "active"
+    host.send("when the port was free")
+    host.wait_for("when the port was free")
 
 
 def test_a_configuration_that_can_not_be_used_is_not_tried_again(host):

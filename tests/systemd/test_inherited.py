@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from support.configs import relay_config, upstream_entry
 from support.mail import message, send
+from support.need import need, need_root
 from support.ports import free_port
+from support.program import RELAY
 from support.supervisor import Supervisor
 from support.upstream import Slowly, ThreadedUpstream
 
@@ -112,6 +114,27 @@ def test_what_does_not_listen_is_refused_in_words(tmp_path):
     with socket.socket() as none, Supervisor(tmp_path, config_at(tmp_path), [none]) as manager:
         with pytest.raises(RuntimeError, match=r"descriptor 3 .* was handed over as a listening"):
             manager.start()
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_port_that_nobody_handed_over_points_to_the_socket(tmp_path, managed):
+    """Where Exim holds port 25, relay.socket fails, and the service spoke of its rights alone."""
+    need_root()
+    config = tmp_path / "config.yaml"
+    config.write_text(config_at(tmp_path, "0.0.0.0:25"))
+    # In a network of its own, where root without the capability is like anybody.
+    powerless = [need("unshare"), "--net", need("setpriv"), "--bounding-set=-net_bind_service"]
+    done = subprocess.run(
+        [*powerless, str(RELAY), "--config", str(config), "serve"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | ({"NOTIFY_SOCKET": "@nobody"} if managed else {}),
+    )
+    assert done.returncode == 1
+    assert "can't listen on 0.0.0.0:25: Permission denied; ports below 1024" in done.stderr
+    assert ("systemctl status relay.socket" in done.stderr) == managed
+    assert ("ss -ltnp" in done.stderr) == managed
 
 
 def test_a_restart_under_load_refuses_and_loses_nothing(tmp_path):

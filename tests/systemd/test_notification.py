@@ -5,8 +5,11 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,39 @@ def test_without_a_manager_nothing_is_said():
 
 def test_a_manager_that_has_gone_is_no_trouble(tmp_path):
     Manager.of({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).tell_ready()
+
+
+def fill(heard: socket.socket) -> None:
+    """As a manager that has more to do than to read."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as telling,
+        suppress(BlockingIOError),
+    ):
+        while True:
+            telling.sendto(b"WATCHDOG=1", heard.getsockname())
+
+
+def test_what_is_said_once_waits_for_a_manager_that_is_busy(hearing):
+    """A READY=1 that was lost was a start that failed after five minutes."""
+    fill(hearing)
+    manager = manager_at(hearing)
+    telling = threading.Thread(target=manager.tell_ready)
+    telling.start()
+    telling.join(0.3)
+    assert telling.is_alive()
+    lines = iter(partial(told, hearing), ["READY=1"])
+    assert {line for (line,) in lines} == {"WATCHDOG=1"}
+    telling.join(5)
+
+
+def test_nobody_waits_for_ever_nor_for_what_is_said_again(hearing, monkeypatch):
+    monkeypatch.setattr("relay.service.manager._PATIENCE_S", 0.3)
+    fill(hearing)
+    began = time.monotonic()
+    manager_at(hearing).tell("WATCHDOG=1")
+    assert time.monotonic() - began < 0.3
+    manager_at(hearing).tell_stopping()
+    assert 0.3 <= time.monotonic() - began < 4
 
 
 def test_the_variables_are_not_left_to_children(hearing):

@@ -92,6 +92,48 @@ def test_without_systemd_it_is_installed_removed_and_purged(root):
     assert "relay" in within(root, "id", "relay")
 
 
+def test_removal_follows_no_link_that_the_group_has_laid(root):
+    """It wrote its note through one, as root, and a purge printed what it led to."""
+    within(root, "dpkg", "--install", "/srv/first.deb")
+    precious, state = root / "srv/precious", root / "var/lib/relay"
+    precious.write_text("root's alone\n")
+    (state / "undelivered").symlink_to("/srv/precious")
+    (state / "relay.db").write_text("no store\n")
+    told = within(root, "dpkg", "--remove", "relay")
+    assert "/var/lib/relay keeps what is in the store (relay status fails)." in told
+    assert precious.read_text() == "root's alone\n"
+    told = within(root, "dpkg", "--purge", "relay")
+    assert "/var/lib/relay keeps what is in the store" in told
+    assert "root's alone" not in told
+    assert (state / "relay.db").exists()
+    assert not (root / "var/lib/relay.undelivered").exists()
+    shutil.rmtree(state)
+
+
+def test_removal_tells_of_the_store_where_it_lies_and_never_fails_for_it(root):
+    within(root, "dpkg", "--install", "/srv/first.deb")
+    shutil.rmtree(root / "var/lib/relay")
+    (root / "srv/elsewhere").mkdir()
+    (root / "srv/elsewhere/relay.db").write_text("no store\n")
+    with (root / CONFIG.lstrip("/")).open("a") as config:
+        config.write("store: sqlite:///srv/elsewhere/relay.db\n")
+    told = within(root, "/var/lib/dpkg/info/relay.prerm", "remove")
+    assert "relay: /srv/elsewhere keeps what is in the store" in told
+    assert "/var/lib/relay" not in told
+    # What a former configuration has left behind, where no note can be made of it.
+    (root / "var/lib/relay").mkdir()
+    (root / "var/lib/relay/relay.db").write_text("no store\n")
+    (root / "var/lib/relay.undelivered").mkdir()
+    told = within(root, "/var/lib/dpkg/info/relay.prerm", "remove")
+    assert "relay: /srv/elsewhere keeps" in told
+    assert "relay: /var/lib/relay keeps" in told
+    assert "a purge would remove that mail" in told
+    (root / "var/lib/relay.undelivered").rmdir()
+    within(root, "dpkg", "--purge", "relay")
+    assert (root / "srv/elsewhere/relay.db").exists()
+    shutil.rmtree(root / "var/lib/relay")
+
+
 def test_two_builds_of_one_source_are_the_same(root):
     """But for the version."""
     first, second = (content(root / "srv" / name) for name in ("first.deb", "second.deb"))

@@ -42,6 +42,14 @@ def test_systemd_understands_every_line(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_no_network_is_waited_for():
+    """With a dead one at boot, applications on loopback hung until its target had timed out."""
+    lines = (UNITS / "relay.service").read_text().splitlines()
+    waits = [line for line in lines if line.startswith(("Wants=", "After=", "Requires="))]
+    assert waits
+    assert not [line for line in waits if "online" in line]
+
+
 @pytest.mark.parametrize("name", ["relay.service", "relay.socket"])
 def test_every_directive_is_explained(name):
     explained = INSTALL.read_text()

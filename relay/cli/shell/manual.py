@@ -66,6 +66,7 @@ Wrong usage.
 .TP
 .B 78
 The configuration is wrong; every problem is told with its line.
+From serve also: the store is refused.
 .SH ENVIRONMENT
 .TP
 .B RELAY_CONFIG

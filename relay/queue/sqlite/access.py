@@ -10,7 +10,7 @@ from sqlite3 import Connection
 
 from relay.model.ports import StoreError
 from relay.queue.errors import StoreForbidden, StoreMissing
-from relay.queue.lock import is_served
+from relay.queue.lock import is_served, lock_path
 from relay.queue.sqlite import connecting, opening
 from relay.queue.sqlite.failure import explained
 from relay.queue.sqlite.log import check_log
@@ -19,9 +19,13 @@ from relay.queue.sqlite.log import check_log
 def open_existing(path: Path) -> Connection:
     """Raises StoreMissing, StoreForbidden or StoreUnusable, each with what to do about it."""
     _check_rights(path)
+    served_by = _server(path)
     try:
-        opening.check_file(path)
-        if is_served(path) is None:
+        if served_by != os.getpid():
+            # Never in the relay itself: a process that closes a file gives up all its locks on it,
+            # and then the next verb takes the log away under the relay.
+            opening.check_file(path)
+        if served_by is None:
             check_log(path)
         connection = connecting.connect(path)
     except sqlite3.Error as error:
@@ -51,6 +55,14 @@ def forbidden(path: Path) -> StoreForbidden:
         f"{path} is closed to {who}: {seen} belongs to group {name}; use sudo, or join the group: "
         f"sudo usermod -aG {name} {who} (and log in anew)"
     )
+
+
+def _server(path: Path) -> int | None:
+    """The process that serves the store."""
+    try:
+        return is_served(path)
+    except PermissionError as error:
+        raise forbidden(lock_path(path)) from error
 
 
 def _check_rights(path: Path) -> None:
