@@ -1,4 +1,4 @@
-"""Notices when the wall clock was set: by comparing it with the monotonic one, which nobody sets."""
+"""Notices when the wall clock was set, by the monotonic one, which nobody sets."""
 
 import time
 
