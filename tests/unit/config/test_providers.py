@@ -4,9 +4,11 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+import relay
 from relay.config.providers import (
     general_rules,
     provider,
@@ -119,6 +121,12 @@ def test_an_alias_of_a_key_is_a_name_and_none_that_is_unconfirmed_is_a_must(name
     if dkim and dkim.fixed:
         (source,) = [source for source in provider(name).sources if source.startswith("DKIM")]
         assert "unconfirmed" not in source
+
+
+def test_the_general_rules_are_those_that_pass_all_checks() -> None:
+    """They are read without them at every start."""
+    octets = Path(relay.__file__).with_name("providers").joinpath("general.yaml").read_bytes()
+    assert general_rules() == read_rules("general", octets)
 
 
 def test_the_general_rules_end_with_one_that_fits_everything() -> None:
