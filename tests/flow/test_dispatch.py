@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def entry(server: Upstream, **more: Any) -> dict[str, Any]:
 
 
 def trail(folder: Path) -> list[dict[str, Any]]:
-    with sqlite3.connect(f"file:{folder}/relay.db?mode=ro", uri=True) as store:
+    with closing(sqlite3.connect(f"file:{folder}/relay.db?mode=ro", uri=True)) as store:
         return [json.loads(body) for (body,) in store.execute("SELECT body FROM event ORDER BY id")]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Trail:
         """Each row is parsed once; of many who wait, one looks for all."""
         if time.monotonic() - self._looked_at < unless_within_s:
             return
-        with sqlite3.connect(f"file:{self._store}?mode=ro", uri=True) as store:
+        with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True)) as store:
             rows = store.execute("SELECT id, body FROM event").fetchall()
         store.close()
         for number, body in rows:
