@@ -152,7 +152,12 @@ class Wire(asyncio.Protocol):
             self._owed += self._asking
             self._asking = []
             self._sent_bytes = self._queued_bytes
-            self._transport.writelines(unsent)
+            # asyncio's writelines did not pause a sender before 3.12.9 and 3.13.2 (CVE-2024-12254);
+            # a large content comes piece by piece.
+            if len(unsent) == 1:
+                self._transport.write(unsent[0])
+            else:
+                self._transport.writelines(unsent)
 
     # -- replies
 
