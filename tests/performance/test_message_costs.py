@@ -32,15 +32,15 @@ class Bound:
 
 # Of a message of 4 KiB to one recipient; in a session of its own, unless it is said.
 COSTS = {
-    "Python calls": Bound(840, 900, "seen 836 to 856: content comes in one piece or in two"),
-    "Python calls, session kept": Bound(770, 825, "seen 769 to 789, for the same reason"),
+    "Python calls": Bound(876, 930, "seen 866 to 886: content comes in one piece or in two"),
+    "Python calls, session kept": Bound(817, 865, "seen 807 to 827, for the same reason"),
     "hops to a pool": Bound(0, 0, "the store's writer is the one other thread at work"),
     "wake-ups": Bound(2, 2.5, "a thread wakes the loop after each of the two commits"),
     "syncs": Bound(2, 2.5, "accepted, settled; the log is folded every 50 messages or so"),
     "store writes": Bound(44, 48, "two for each page; pages are split now and then"),
     "other file writes": Bound(2, 2.5, "the mirrored trail, after each commit"),
     "socket writes": Bound(9, 9.5, "the replies; MAIL to DATA, and the content, upstream"),
-    "other system calls": Bound(34, 38, "what is read, and locks; a read may come in two"),
+    "other system calls": Bound(37.5, 41, "what is read, locks, TCP's word; a read may come in two"),
 }
 _WARM_UP = 20
 _MESSAGES = 30
