@@ -40,7 +40,9 @@ COSTS = {
     "store writes": Bound(44, 48, "two for each page; pages are split now and then"),
     "other file writes": Bound(2, 2.5, "the mirrored trail, after each commit"),
     "socket writes": Bound(9, 9.5, "the replies; MAIL to DATA, and the content, upstream"),
-    "other system calls": Bound(37.5, 41, "what is read, locks, TCP's word; a read may come in two"),
+    "other system calls": Bound(
+        37.5, 41, "what is read, locks, TCP's word; a read may come in two"
+    ),
 }
 _WARM_UP = 20
 _MESSAGES = 30
